@@ -1,0 +1,98 @@
+"""Find where a biological process lives in scGPT, extract it as a compact algorithm, measure who deserves the credit.
+
+Public names are imported on first use, so `import interp` stays light.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interp.biology import StageGraph
+    from interp.capture import AttentionSums
+    from interp.cells import read_cells
+    from interp.discover import discover
+    from interp.errors import (
+        CheckpointError,
+        DependencyError,
+        InputError,
+        IntegrityError,
+        InterpError,
+        StoreError,
+        VocabularyError,
+    )
+    from interp.extraction.algorithm import CompactAlgorithm
+    from interp.extraction.operators import Operator
+    from interp.scgpt.load import load_model
+    from interp.scgpt.model import HookedScGPT
+    from interp.scgpt.tokens import GeneTokens
+    from interp.simulate import simulate
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "AttentionSums": "interp.capture",
+    "CheckpointError": "interp.errors",
+    "CompactAlgorithm": "interp.extraction.algorithm",
+    "DependencyError": "interp.errors",
+    "GeneTokens": "interp.scgpt.tokens",
+    "HookedScGPT": "interp.scgpt.model",
+    "InputError": "interp.errors",
+    "IntegrityError": "interp.errors",
+    "InterpError": "interp.errors",
+    "Operator": "interp.extraction.operators",
+    "StageGraph": "interp.biology",
+    "StoreError": "interp.errors",
+    "VocabularyError": "interp.errors",
+    "discover": "interp.discover",
+    "load_model": "interp.scgpt.load",
+    "read_cells": "interp.cells",
+    "simulate": "interp.simulate",
+}
+
+__all__ = [
+    "AttentionSums",
+    "CheckpointError",
+    "CompactAlgorithm",
+    "DependencyError",
+    "GeneTokens",
+    "HookedScGPT",
+    "InputError",
+    "IntegrityError",
+    "InterpError",
+    "Operator",
+    "StageGraph",
+    "StoreError",
+    "VocabularyError",
+    "discover",
+    "load_model",
+    "read_cells",
+    "simulate",
+]
+
+
+class _Package(ModuleType):
+    """The package object; `interp.simulate` stays the function although a subpackage has the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system sets each imported submodule on its parent, which would hide the public function.
+        if name in _MODULE_OF and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        msg = f"module 'interp' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
+
+
+sys.modules[__name__].__class__ = _Package

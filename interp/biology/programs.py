@@ -1,0 +1,59 @@
+"""Marker genes of stages and branches, the modules that have nothing to do with stage, and the pool of gene symbols."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+
+import pandas as pd
+
+from interp.biology.stages import StageGraph
+
+
+@lru_cache(maxsize=1)
+def _table() -> pd.DataFrame:
+    with (files("interp.biology") / "programs.csv").open(encoding="utf-8") as handle:
+        return pd.read_csv(handle, dtype=str, keep_default_na=False)
+
+
+def program_table() -> pd.DataFrame:
+    """Return all programs as shipped: columns program, kind (stage, branch or module), gene and source."""
+    return _table().copy()
+
+
+def gene_programs(graph: StageGraph) -> dict[str, tuple[str, ...]]:
+    """Return the marker genes of the branches and stages of a graph.
+
+    Parameters
+    ----------
+    graph
+        Only branches and stages of this graph are returned; one without known markers has no entry.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Gene symbols (HGNC) per branch or stage name.
+
+    Examples
+    --------
+    >>> gene_programs(StageGraph.hematopoiesis())["B and plasma"][:3]
+    ('CD79A', 'CD79B', 'EBF1')
+    """
+    known = set(graph.stages) | set(graph.branches)
+    rows = _table()
+    rows = rows[rows["kind"].isin(["branch", "stage"]) & rows["program"].isin(known)]
+    return {str(name): tuple(group["gene"]) for name, group in rows.groupby("program", sort=False)}
+
+
+def gene_modules() -> dict[str, tuple[str, ...]]:
+    """Return the genes of the processes any cell may run: cycle, stress, interferon response, glycolysis."""
+    rows = _table()
+    rows = rows[rows["kind"] == "module"]
+    return {str(name): tuple(group["gene"]) for name, group in rows.groupby("program", sort=False)}
+
+
+@lru_cache(maxsize=1)
+def gene_pool() -> tuple[str, ...]:
+    """Return 1,500 human gene symbols; the first n hold an even share of markers, modules, ribosomal and other genes."""
+    with (files("interp.biology") / "genes.csv").open(encoding="utf-8") as handle:
+        return tuple(pd.read_csv(handle, dtype=str, keep_default_na=False)["gene"])

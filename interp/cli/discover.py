@@ -1,0 +1,3 @@
+"""`interp discover`: the main job."""
+def discover() -> None:
+    """x"""

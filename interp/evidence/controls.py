@@ -1,0 +1,215 @@
+"""Matched controls of an operator: what it would be without the model, through the very same choice, fit and endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.errors import InputError
+from interp.evidence.arms import Candidates, as_float
+from interp.extraction.operators import Operator
+from interp.runs.seeds import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interp.evidence.panel import FloatArray
+    from interp.stats import Split
+
+    Matrix = Callable[[Split], FloatArray]
+
+NO_OPERATOR = "no operator"
+GAUSSIAN = "Gaussian on the support"
+VALUES = "values shuffled"
+GENES = "genes permuted"
+COEXPRESSION = "co-expression"
+COOCCURRENCE = "co-occurrence counts"
+UNTRAINED = "untrained model"
+RANDOM = (GAUSSIAN, VALUES, GENES)
+CONTROLS = (NO_OPERATOR, *RANDOM, COEXPRESSION, COOCCURRENCE, UNTRAINED)
+# Draws of each random control (design: 99, 20 in quick runs).
+N_DRAWS = 99
+N_DRAWS_QUICK = 20
+
+
+def no_operator(operators: Candidates) -> Candidates:
+    """Make the control that gives the adaptor the expression itself."""
+    return replace(operators, name=NO_OPERATOR, family="control", operators=lambda split: (_Identity(),))
+
+
+def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Candidates:
+    """Replace every candidate by a random matrix that matches it, so the best of many meets the best of as many.
+
+    The two orientations of one matrix stay the two orientations of one random matrix.
+
+    Parameters
+    ----------
+    operators
+        The model's candidates.
+    name
+        One of `RANDOM`: a Gaussian on the support with the mean and sd of the values there; the values dealt anew to the
+        support; rows and columns permuted by one map of the genes, which keeps the spectrum. In the drift every block
+        of gene columns is treated alike.
+    draw
+        Number of the draw.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    Candidates
+
+    Raises
+    ------
+    InputError
+        No such random control.
+    """
+    if name not in _MAKERS:
+        msg = f"There is no random control {name!r}; give one of {', '.join(RANDOM)}."
+        raise InputError(msg)
+    make = _MAKERS[name]
+    kept: dict[str, FloatArray] = {}
+
+    def matrix(operator: Operator, split: Split) -> FloatArray:
+        # "L2H5.mean.out" and "L2H5.mean.in" share one draw
+        base = f"{split.id} {operator.name.removesuffix('.' + operator.orientation)}"
+        if base not in kept:
+            kept.clear()
+            kept[base] = make(as_float(operator.matrix), stream(seed, f"evidence {name} {draw} {base}"))
+        return kept[base]
+
+    def drawn(split: Split) -> list[Operator]:
+        return [
+            replace(operator, kind=name, matrix=lambda operator=operator: matrix(operator, split))
+            for operator in operators.operators(split)
+        ]
+
+    return replace(operators, name=name, family="control", draw=draw, operators=drawn)
+
+
+def coexpression(operators: Candidates, correlation: Matrix, genes: Callable[[Split], Sequence[str]]) -> Candidates:
+    """Make the control whose operator is the correlation of genes over the training cells.
+
+    Parameters
+    ----------
+    operators
+        The model's candidates; lend their expression.
+    correlation
+        From a split to the correlation over its training cells, (gene, gene), as `gene_correlation` makes it.
+    genes
+        From a split to the genes of the matrix.
+
+    Returns
+    -------
+    Candidates
+        One; the matrix is symmetric, so it has one orientation.
+    """
+
+    def made(split: Split) -> list[Operator]:
+        return [Operator("co-expression.out", COEXPRESSION, "out", lambda: correlation(split), tuple(genes(split)))]
+
+    return replace(operators, name=COEXPRESSION, family="control", operators=made)
+
+
+def cooccurrence(operators: Candidates, counts: Matrix, genes: Callable[[Split], Sequence[str]]) -> Candidates:
+    """Make the control that keeps of attention only which genes were tokens together.
+
+    Parameters
+    ----------
+    operators
+        The model's candidates; lend their expression.
+    counts
+        From a split to the number of training cells in which both genes were tokens, (gene, gene).
+    genes
+        From a split to the genes of the matrix.
+
+    Returns
+    -------
+    Candidates
+        Two, as attention that knows no gene would give: the counts (for ``sum``) and their support (for ``mean``).
+    """
+
+    def made(split: Split) -> list[Operator]:
+        names = tuple(genes(split))
+        return [
+            Operator("co-occurrence.sum.out", COOCCURRENCE, "out", lambda: as_float(counts(split)), names),
+            Operator("co-occurrence.mean.out", COOCCURRENCE, "out", lambda: as_float(counts(split) > 0), names),
+        ]
+
+    return replace(operators, name=COOCCURRENCE, family="control", operators=made)
+
+
+def gene_correlation(expression: FloatArray) -> FloatArray:
+    """Correlate genes over cells.
+
+    Parameters
+    ----------
+    expression
+        log1p counts per 10,000 of the training cells, (cell, gene), dense or sparse.
+
+    Returns
+    -------
+    numpy.ndarray
+        Pearson correlation, float64 (gene, gene); 0 for genes that do not vary, 1 on the diagonal.
+
+    Examples
+    --------
+    >>> gene_correlation(np.array([[0.0, 1.0, 5.0], [1.0, 0.0, 5.0]])).round(3)[0].tolist()
+    [1.0, -1.0, 0.0]
+    """
+    n_cells = expression.shape[0]
+    mean = np.asarray(expression.mean(axis=0), dtype=np.float64).ravel()
+    product = expression.T @ expression
+    product = product.toarray() if hasattr(product, "toarray") else np.asarray(product)
+    covariance = product / n_cells - np.outer(mean, mean)
+    sd = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    # Rounding leaves a constant gene a variance of this share of its square.
+    varies = sd > 1e-7 * np.maximum(np.abs(mean), sd.max(initial=0.0))
+    scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
+    correlation = covariance * scale[:, None] * scale
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
+
+
+class _Identity:
+    """The operator that is none."""
+
+    name = NO_OPERATOR
+
+    def apply(self, expression: FloatArray) -> FloatArray:
+        """Return the expression as it is."""
+        return expression
+
+
+def _gaussian(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
+    support = matrix != 0
+    values = matrix[support]
+    drawn = np.zeros_like(matrix)
+    drawn[support] = values.mean() + values.std() * rng.standard_normal(values.size) if values.size else 0.0
+    return drawn
+
+
+def _values(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
+    drawn = np.zeros_like(matrix)
+    n_genes = len(matrix)
+    for start in range(0, matrix.shape[1], n_genes):
+        block = matrix[:, start : start + n_genes]
+        support = block != 0
+        drawn[:, start : start + n_genes][support] = rng.permutation(block[support])
+    return drawn
+
+
+def _genes(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
+    n_genes = len(matrix)
+    order = rng.permutation(n_genes)
+    columns = np.concatenate([start + order for start in range(0, matrix.shape[1], n_genes)])
+    return matrix[np.ix_(order, columns)]
+
+
+_MAKERS: dict[str, Callable[[FloatArray, np.random.Generator], FloatArray]] = {
+    GAUSSIAN: _gaussian,
+    VALUES: _values,
+    GENES: _genes,
+}

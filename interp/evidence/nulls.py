@@ -1,0 +1,181 @@
+"""Null families of the chosen arm: other labels, other rulers, a code for the cell type, features without meaning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.errors import InputError
+from interp.evidence.arms import Arm
+from interp.runs.seeds import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from interp.evidence.panel import FloatArray, IntArray, Labels, Panel
+    from interp.stats import Split
+
+# Refits per family: 199 put p = 0.005 within reach (design: N >= 199), 99 suffice for a 95th percentile.
+N_COHERENT = 199
+N_OTHER = 99
+# Width of the random code of a cell type; codes of this width are nearly orthogonal.
+CODE_WIDTH = 64
+
+COHERENT = "stages permuted"
+SHUFFLED_RULER = "ruler shuffled"
+LOOK_UP = "cell type look-up code"
+SHUFFLED_FEATURES = "features shuffled"
+FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES)
+
+
+def null_arms(
+    arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT, n_other: int = N_OTHER
+) -> list[Arm]:
+    """Make the draws of every null family; each goes through the arm's own splits and settings.
+
+    Parameters
+    ----------
+    arm
+        The chosen arm.
+    panel
+        The anchors.
+    seed
+        Seed of the draws.
+    n_coherent
+        Draws of the coherent class-to-stage permutation; fewer when there are not so many maps.
+    n_other
+        Draws of each other family.
+
+    Returns
+    -------
+    list of Arm
+        Named after `FAMILIES`.
+
+    Raises
+    ------
+    InputError
+        A number of draws is not positive.
+    """
+    if n_coherent < 1 or n_other < 1:
+        msg = f"Null families need at least one draw each; n_coherent={n_coherent}, n_other={n_other} given."
+        raise InputError(msg)
+    labels = arm.labels or panel.labels
+    arms = [
+        replace(arm, name=name, family="null", draw=draw, labels=drawn)
+        for name, family in (
+            (COHERENT, coherent(labels, n_coherent, seed)),
+            (SHUFFLED_RULER, shuffled_rulers(labels, n_other, seed)),
+        )
+        for draw, drawn in enumerate(family)
+    ]
+    makers: dict[str, Callable[[Arm, Panel, int, int], Callable[[Split], FloatArray]]] = {
+        LOOK_UP: _look_up,
+        SHUFFLED_FEATURES: _shuffled,
+    }
+    arms += [
+        replace(arm, name=name, family="null", draw=draw, features=make(arm, panel, draw, seed))
+        for name, make in makers.items()
+        for draw in range(n_other)
+    ]
+    return arms
+
+
+def coherent(labels: Labels, n: int, seed: int) -> list[Labels]:
+    """Give the classes each other's names, by one map for all donors.
+
+    Maps that leave the ruler as it is say nothing else than the true one, so they are left out, and of maps with
+    equal rulers one is kept. With p = (1 + b) / (1 + N) the full list is the exact permutation test.
+
+    Parameters
+    ----------
+    labels
+        True labels.
+    n
+        Number of draws wanted.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    list of Labels
+        All distinct maps when there are at most `n`, else `n` distinct random ones.
+    """
+    seen = {labels.ruler.tobytes()}
+    found: list[Labels] = []
+    for order in _orders(len(labels), n, seed):
+        candidate = labels.permuted(order)
+        key = candidate.ruler.tobytes()
+        if key not in seen:
+            seen.add(key)
+            found.append(candidate)
+        if len(found) == n:
+            break
+    return found
+
+
+def shuffled_rulers(labels: Labels, n: int, seed: int) -> list[Labels]:
+    """Deal the distances of the ruler anew to the pairs of classes; names, branches and depths stay.
+
+    Parameters
+    ----------
+    labels
+        True labels.
+    n
+        Number of draws.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    list of Labels
+    """
+    rng = stream(seed, "evidence shuffled ruler")
+    upper = np.triu_indices(len(labels), 1)
+    drawn = []
+    for _ in range(n):
+        ruler = np.zeros_like(labels.ruler)
+        ruler[upper] = rng.permutation(labels.ruler[upper])
+        drawn.append(labels.with_ruler(ruler + ruler.T))
+    return drawn
+
+
+def _orders(n_classes: int, n: int, seed: int) -> Iterator[IntArray]:
+    """All orders of the classes when there are few, else random ones, more than enough for n distinct rulers."""
+    # A tree has few symmetries beside exchanging twin leaves, so some times n draws hold n distinct rulers.
+    if math.factorial(n_classes) <= 8 * (n + 1):
+        orders: Iterable[tuple[int, ...]] = permutations(range(n_classes))
+        rng = stream(seed, "evidence stage maps")
+        listed = np.array(list(orders), dtype=np.int64)
+        yield from rng.permutation(listed)
+        return
+    rng = stream(seed, "evidence stage maps")
+    for _ in range(100 * n):
+        yield rng.permutation(n_classes)
+
+
+def _look_up(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split], FloatArray]:
+    """Random code per cell type, the same in every donor and split."""
+
+    def features(split: Split) -> FloatArray:
+        types, which = np.unique(panel.obs["cell_type"].astype(str).to_numpy(), return_inverse=True)
+        codes = stream(seed, f"evidence code {draw}").standard_normal((len(types), CODE_WIDTH))
+        return codes[which]
+
+    return features
+
+
+def _shuffled(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split], FloatArray]:
+    """The arm's features, each dealt anew to the training anchors."""
+
+    def features(split: Split) -> FloatArray:
+        values = arm.features(split).copy()
+        train = panel.train(split)
+        rng = stream(seed, f"evidence features {split.id} {draw}")
+        values[train] = rng.permuted(values[train], axis=0)
+        return values
+
+    return features

@@ -1,0 +1,1 @@
+"""From named heads to a compact algorithm: operators, adaptor, readouts, folding and the runner."""

@@ -1,0 +1,326 @@
+"""LET: the linear map whose angles reproduce a ruler, fitted to many small problems at once.
+
+The loss of one problem, over anchors x standardised with the training mean and sd, and z = W (x - b):
+
+    mean over pairs i < j of (beta arccos cos(z_i, z_j) - ruler_ij)^2
+    + alpha * mean over anchors and kept features of (W^T z + b - x)^2
+    + ridge * (||W||^2 / latent variance) * (mean variance along the directions of the span)
+
+The last factor makes ``ridge`` free of units: it multiplies 1 for weights spread evenly over the span's directions, less
+for weights on directions in which the anchors vary much, more for weights that lean on directions in which they hardly
+vary, whatever the number of features and anchors. Dividing by the variance of the latents matters because angles
+do not see the scale of W: a plain ``||W||^2`` is escaped by shrinking W.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+
+from interp.errors import InputError
+from interp.extraction.span import SpanBasis
+from interp.runs.seeds import stream
+
+logger = logging.getLogger(__name__)
+
+# Latent dimensions of the method (arXiv:2603.10261: 3, 6 and 10 were tried, 10 kept).
+N_LATENT = 10
+# Weight of the reconstruction (design: start 0.1) and of the ridge, and the grids both are tuned over.
+ALPHA = 0.1
+RIDGE = 0.3
+ALPHAS = (0.01, 0.1, 1.0)
+RIDGES = (0.03, 0.3, 3.0)
+N_STARTS = 5
+MAX_ITER = 3000
+COSINE_LIMIT = 1.0 - 1e-7
+# The informed start puts the largest ruler distance at this angle; under pi, so that the target is not folded over.
+START_ANGLE = 0.75 * np.pi
+# Ridge of the informed start, as a share of the mean variance along the span's directions.
+START_RIDGE = 1.0
+# Norm of the random part added to the informed start, as a share of its norm.
+SPARK = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class LetProblem:
+    """One adaptor to fit: the anchors' span, the ruler between them, and the two weights of the loss.
+
+    Attributes
+    ----------
+    basis
+        Span of the training anchors; problems may share one.
+    ruler
+        Symmetric non-negative distances between the training anchors, (anchor, anchor).
+    alpha
+        Weight of the reconstruction.
+    ridge
+        Weight of the ridge, in the scale-free units of this module.
+    """
+
+    basis: SpanBasis
+    ruler: np.ndarray = field(repr=False)
+    alpha: float = ALPHA
+    ridge: float = RIDGE
+
+    def __post_init__(self) -> None:
+        """Check the ruler and the weights against the basis."""
+        ruler = np.ascontiguousarray(self.ruler, dtype=np.float64)
+        object.__setattr__(self, "ruler", ruler)
+        n = self.basis.n_rows
+        if ruler.shape != (n, n):
+            msg = f"The ruler has shape {ruler.shape}, but the basis has {n} anchors: ({n}, {n}) is needed."
+            raise InputError(msg)
+        # min() is NaN when any entry is, and NaN fails the comparison
+        if not (ruler.min() >= 0 and np.isfinite(ruler.max())) or not np.array_equal(ruler, ruler.T):
+            msg = "The ruler must be symmetric, finite and non-negative; leave out anchors without a known stage."
+            raise InputError(msg)
+        if not ruler.any():
+            msg = f"The ruler is zero between all {n} anchors; at least two different stages are needed."
+            raise InputError(msg)
+        if not (self.alpha >= 0 and self.ridge >= 0):
+            msg = f"alpha and ridge must not be negative; alpha={self.alpha}, ridge={self.ridge} given."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True, eq=False)
+class LetFit:
+    """A fitted adaptor z = W (x - b), its latents rotated to the principal axes of the training anchors' latents.
+
+    Only angles about the origin matter, so the gauge rotates and never shifts: axes by falling variance of the training
+    latents, the largest loading of each positive.
+
+    Attributes
+    ----------
+    basis
+        Span of the training anchors.
+    weights
+        W in span coordinates, (latent, rank).
+    offset
+        b in span coordinates, (rank,).
+    beta_
+        Ruler units per radian.
+    loss_, ruler_loss_
+        Final loss, and its ruler part (mean squared error over pairs).
+    n_iter_
+        Iterations of the best start.
+    converged_
+        False if the best start was stopped at the cap.
+    start_
+        Which start won; 0 is the informed one.
+    """
+
+    basis: SpanBasis
+    weights: np.ndarray = field(repr=False)
+    offset: np.ndarray = field(repr=False)
+    beta_: float
+    loss_: float
+    ruler_loss_: float
+    n_iter_: int
+    converged_: bool
+    start_: int
+
+    @property
+    def mean_(self) -> np.ndarray:
+        """Training mean of the features, (feature,)."""
+        return self.basis.mean
+
+    @property
+    def scale_(self) -> np.ndarray:
+        """Training sd of the kept features, (kept,)."""
+        return self.basis.scale
+
+    @property
+    def kept_(self) -> np.ndarray:
+        """Which features vary, bool (feature,)."""
+        return self.basis.kept
+
+    @cached_property
+    def W_(self) -> np.ndarray:
+        """Weights on the standardised kept features, (latent, kept)."""
+        return self.weights @ self.basis.axes.T
+
+    @cached_property
+    def b_(self) -> np.ndarray:
+        """Offset in the standardised kept features, (kept,)."""
+        return self.basis.axes @ self.offset
+
+    def from_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Latents (row, latent) of rows given in span coordinates (row, rank), as ``basis.coords`` makes them."""
+        return (coords - self.offset) @ self.weights.T
+
+    def transform(self, features: np.ndarray) -> np.ndarray:
+        """Latents (row, latent) of rows in the raw features (row, feature)."""
+        return self.from_coords(self.basis.coords(features))
+
+    def as_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same map as one affine step from the raw features.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            M (feature, latent), zero for dropped features, and c (latent,), with latents = features @ M + c.
+        """
+        matrix = np.zeros((len(self.mean_), len(self.weights)))
+        matrix[self.kept_] = (self.W_ / self.scale_).T
+        return matrix, -(self.mean_ @ matrix) - self.weights @ self.offset
+
+    def arcs(self, latents: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+        """Distances in ruler units, beta arccos cos, between latents (row, latent) and others, or among themselves."""
+        return self.beta_ * angles(latents, latents if others is None else others)
+
+    def distances(self, features: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+        """Distances in ruler units between rows in the raw features (row, feature), (row, other row)."""
+        latents = self.transform(features)
+        return self.arcs(latents, None if others is None else self.transform(others))
+
+
+def angles(latents: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Angles about the origin, with the clipped cosine of the fit.
+
+    Parameters
+    ----------
+    latents, others
+        (row, latent) and (other row, latent).
+
+    Returns
+    -------
+    numpy.ndarray
+        Radians, (row, other row). A latent at the origin is at a right angle to everything.
+    """
+    cosine = _unit(latents) @ _unit(others).T
+    return np.arccos(np.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT))
+
+
+def _unit(latents: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(latents, axis=1, keepdims=True)
+    return np.divide(latents, norms, out=np.zeros_like(latents), where=norms > 0)
+
+
+def fit_let(
+    problems: Sequence[LetProblem],
+    *,
+    n_latent: int = N_LATENT,
+    n_starts: int = N_STARTS,
+    seed: int = 0,
+    max_iter: int = MAX_ITER,
+    n_threads: int | None = None,
+) -> list[LetFit]:
+    """Fit many adaptors, each from several starts, and keep the best training loss of each.
+
+    Parameters
+    ----------
+    problems
+        Problems of any sizes; share a ``SpanBasis`` between problems that have the same anchors and features.
+    n_latent
+        Latent dimensions.
+    n_starts
+        Start 0 is informed by the ruler, the others are random.
+    seed
+        Seed of the random starts, which depend on it, the start and the rank alone.
+    max_iter
+        Cap on iterations; a fit that reaches it is kept, marked and warned about.
+    n_threads
+        Problems fitted at a time, by default the number of processors.
+
+    Returns
+    -------
+    list of LetFit
+        In the order of ``problems``. A fit does not depend on its batch, its place in it, or the number of threads.
+
+    Raises
+    ------
+    InputError
+        If a count is not positive.
+    """
+    from threadpoolctl import threadpool_limits
+
+    for name, value in {"n_latent": n_latent, "n_starts": n_starts, "max_iter": max_iter}.items():
+        if value < 1:
+            msg = f"{name} must be at least 1; {value} given."
+            raise InputError(msg)
+
+    def one(problem: LetProblem) -> LetFit:
+        return _fit_one(problem, n_latent, n_starts, seed, max_iter)
+
+    workers = max(1, min(n_threads or available_processors(), len(problems)))
+    # One BLAS thread per fit: faster for matrices this small, and the sums keep one order.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        fits = list(pool.map(one, problems))
+    capped = sum(not fit.converged_ for fit in fits)
+    if capped:
+        logger.warning("%d of %d LET fits stopped at the cap of %d iterations.", capped, len(fits), max_iter)
+    return fits
+
+
+def available_processors() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_iter: int) -> LetFit:
+    from interp.extraction.let_kernel import CAPPED, minimise
+
+    basis = problem.basis
+    coords = np.ascontiguousarray(basis.train.T)
+    best, winner = None, 0
+    for start in range(n_starts):
+        theta = _informed_start(problem, n_latent, seed) if start == 0 else _random_start(basis.rank, n_latent, seed, start)
+        result = minimise(
+            theta, coords, basis.variance, problem.ruler, problem.alpha, problem.ridge,
+            basis.n_features, n_latent, max_iter,
+        )  # fmt: skip
+        if best is None or result[1] < best[1]:
+            best, winner = result, start
+    theta, loss, ruler_loss, beta, n_iter, _, state = best
+    weights = theta[: n_latent * basis.rank].reshape(n_latent, basis.rank)
+    return LetFit(
+        basis=basis,
+        weights=_principal(weights, basis),
+        offset=theta[n_latent * basis.rank :],
+        beta_=beta,
+        loss_=loss,
+        ruler_loss_=ruler_loss,
+        n_iter_=n_iter,
+        converged_=state != CAPPED,
+        start_=winner,
+    )
+
+
+def _random_start(rank: int, n_latent: int, seed: int, start: int) -> np.ndarray:
+    rng = stream(seed, "let-start", f"{start}")
+    weights = rng.standard_normal((n_latent, rank)) / np.sqrt(rank)
+    return np.concatenate([weights.ravel(), np.zeros(rank)])
+
+
+def _informed_start(problem: LetProblem, n_latent: int, seed: int) -> np.ndarray:
+    """Place the anchors on a sphere by the ruler alone, then regress those places on the anchors' coordinates."""
+    basis, ruler = problem.basis, problem.ruler
+    gram = np.cos(ruler * (START_ANGLE / ruler.max()))
+    n = len(gram)
+    first = max(0, n - n_latent)
+    values, vectors = scipy.linalg.eigh(gram, subset_by_index=[first, n - 1], check_finite=False)
+    places = np.zeros((n, n_latent))
+    places[:, : n - first] = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
+    centre = places.mean(axis=0)
+    floor = START_RIDGE * basis.variance.mean()
+    weights = ((places - centre).T @ basis.train) / (n * (basis.variance + floor))
+    # A latent that starts at zero would stay there; the ruler alone may leave some empty.
+    weights += SPARK * np.linalg.norm(weights) * stream(seed, "let-start", "0").standard_normal(weights.shape) / np.sqrt(weights.size)
+    offset = -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
+    return np.concatenate([weights.ravel(), offset])
+
+
+def _principal(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:
+    """Rotate W (latent, rank) to the principal axes of the training latents, the largest loading of each positive."""
+    _, rotation = np.linalg.eigh((weights * basis.variance) @ weights.T)
+    weights = rotation[:, ::-1].T @ weights
+    loadings = weights @ basis.axes.T
+    largest = loadings[np.arange(len(weights)), np.abs(loadings).argmax(axis=1)]
+    return weights * np.where(largest < 0, -1.0, 1.0)[:, None]

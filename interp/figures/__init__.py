@@ -1,0 +1,30 @@
+"""One function per figure: Axes in, Axes out; `save` writes png and pdf, `style` is the common look."""
+
+from interp.figures.controls import controls_forest
+from interp.figures.distances import distance_ruler
+from interp.figures.files import save
+from interp.figures.gates import gate_board
+from interp.figures.heads import head_heatmap
+from interp.figures.look import BRANCH_COLOURS, branch_colours, donor_looks, study_markers, style
+from interp.figures.manifold import latent_manifold
+from interp.figures.nulls import null_distribution
+from interp.figures.tokens import attention_pattern, cell_tokens
+from interp.figures.training import learning_curve
+
+__all__ = [
+    "BRANCH_COLOURS",
+    "attention_pattern",
+    "branch_colours",
+    "cell_tokens",
+    "controls_forest",
+    "distance_ruler",
+    "donor_looks",
+    "gate_board",
+    "head_heatmap",
+    "latent_manifold",
+    "learning_curve",
+    "null_distribution",
+    "save",
+    "study_markers",
+    "style",
+]

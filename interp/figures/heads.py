@@ -1,0 +1,227 @@
+"""The head heatmap: one score for every layer and head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from interp.errors import InputError
+from interp.figures.look import (
+    COLUMN,
+    FAINT,
+    INK,
+    PAGE,
+    REFERENCE,
+    SMALL_SIZE,
+    TINY_SIZE,
+    axes_for,
+    caption,
+    count,
+    legend_below,
+    number,
+    require_columns,
+    side_bar,
+    style,
+    without_unit,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
+
+MOST_NUMBERS = 150
+"""Up to so many heads carry their score as a number."""
+TIE_HATCH, MISSING_HATCH, NULL_HATCH = "////", "xxxx", "\\\\\\\\\\\\"
+MOST_TICKS = 16
+
+
+def head_heatmap(
+    table: pd.DataFrame,
+    *,
+    metric: str,
+    target: str | None = None,
+    role: str | None = None,
+    label: str | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a score as layers x heads, ties hatched, the null and its floor marked on the colour bar.
+
+    A head with several operators (kinds, orientations) shows its best one, and the note says so.
+
+    Parameters
+    ----------
+    table
+        Rows of `scores.csv`: layer, head, metric, value; target, role, n_donors, null_mean, floor and tied are used
+        where they exist. Rows without a layer and head (pooled drift) are left out.
+    metric
+        Which metric to draw.
+    target, role
+        Which target and role ("score": held-out donors, "select": training donors). Without a role "score" is drawn
+        where it exists.
+    label
+        Name of the score with its unit on the colour bar; default the metric's name.
+    title
+        Own title instead of the default one; "" for none.
+    ax
+        Where to draw; default a new figure of one column, or of a page above twelve heads.
+
+    Returns
+    -------
+    Axes
+        The heatmap; layers and heads count from 0.
+
+    Raises
+    ------
+    InputError
+        When columns are missing, no row has the metric, or several targets are left.
+    """
+    rows = _select(table, metric=metric, target=target, role=role)
+    best = _best_per_head(rows)
+    n_layers, n_heads = (int(best[axis].max()) + 1 for axis in ("layer", "head"))
+    scores = np.full((n_layers, n_heads), np.nan)
+    scores[best["layer"], best["head"]] = best["value"]
+    tied = np.zeros((n_layers, n_heads), dtype=bool)
+    tied[best["layer"], best["head"]] = best["tied"]
+    tied &= tied.sum() > 1  # one head alone ties with nobody
+    null_mean, floor = _null(rows)
+    label = label or metric.replace("_", " ")
+    with style():
+        width = COLUMN if n_heads <= 12 else PAGE
+        cell = min(0.42, (width - 1.2) / n_heads)
+        ax = axes_for(ax, width, max(1.5, cell * n_layers * 0.8 + 1.35))
+        image = ax.imshow(np.ma.masked_invalid(scores), norm=_range(scores, null_mean, floor), aspect="auto")
+        _mark(ax, image, scores, tied)
+        _ticks(ax, n_layers, n_heads)
+        _mark_null(side_bar(ax, image), label, null_mean, floor)
+        _legend(ax, scores, tied, null_mean, floor)
+        caption(ax, f"{without_unit(label)} of every head" if title is None else title, _note(rows, best, scores, tied))
+    return ax
+
+
+def _select(table: pd.DataFrame, *, metric: str, target: str | None, role: str | None) -> pd.DataFrame:
+    require_columns(table, ["layer", "head", "metric", "value"], what="The table of scores")
+    rows = table[table["metric"] == metric]
+    if rows.empty:
+        msg = f"No row has the metric {metric!r}; the table has {', '.join(sorted(map(str, set(table['metric']))))}."
+        raise InputError(msg)
+    if role is None and "role" in rows and (rows["role"] == "score").any():
+        role = "score"
+    for column, wanted in (("target", target), ("role", role)):
+        if wanted is not None:
+            require_columns(rows, [column], what="The table of scores")
+            rows = rows[rows[column] == wanted]
+    rows = rows[rows["layer"].notna() & rows["head"].notna()]
+    if rows.empty:
+        msg = f"No head has the metric {metric!r} with target={target!r} and role={role!r}; loosen the choice."
+        raise InputError(msg)
+    if "target" in rows and rows["target"].nunique(dropna=False) > 1:
+        msg = f"The metric {metric!r} has several targets ({', '.join(map(str, rows['target'].unique()))}); name one."
+        raise InputError(msg)
+    return rows
+
+
+def _best_per_head(rows: pd.DataFrame) -> pd.DataFrame:
+    rows = rows.assign(layer=rows["layer"].astype(int), head=rows["head"].astype(int))
+    rows = rows.assign(value=pd.to_numeric(rows["value"], errors="coerce"))
+    given = rows["tied"] if "tied" in rows else pd.Series(data=False, index=rows.index)
+    rows = rows.assign(tied=given.map(lambda flag: str(flag).lower() in ("true", "1", "1.0")))
+    return rows.sort_values("value", ascending=False, kind="stable").drop_duplicates(["layer", "head"])
+
+
+def _null(rows: pd.DataFrame) -> tuple[float, float]:
+    # One null per metric is the rule; should the rows differ, their median is drawn.
+    pair = []
+    for column in ("null_mean", "floor"):
+        values = pd.to_numeric(rows[column], errors="coerce").dropna() if column in rows else []
+        pair.append(float(np.median(values)) if len(values) else float("nan"))
+    return pair[0], pair[1]
+
+
+def _range(scores: np.ndarray, null_mean: float, floor: float) -> Normalize:
+    shown = np.append(scores[np.isfinite(scores)], [x for x in (null_mean, null_mean + floor) if np.isfinite(x)])
+    if not shown.size:
+        return Normalize(0.0, 1.0)
+    low, high = float(shown.min()), float(shown.max())
+    return Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
+
+
+def _mark(ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray) -> None:
+    numbers = scores.size <= MOST_NUMBERS
+    best = np.unravel_index(np.nanargmax(scores), scores.shape) if np.isfinite(scores).any() else None
+    for (layer, head), value in np.ndenumerate(scores):
+        corner, missing = (head - 0.5, layer - 0.5), not np.isfinite(value)
+        dark = not missing and image.norm(value) < 0.55
+        ink = "white" if dark else INK
+        if missing:
+            ax.add_patch(Rectangle(corner, 1, 1, facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0))
+        elif tied[layer, head]:
+            look = {"hatchcolor": (*((1, 1, 1) if dark else (0, 0, 0)), 0.35)}
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch=TIE_HATCH, lw=0, **look))
+        if (layer, head) == best:
+            ax.add_patch(Rectangle((head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, edgecolor=REFERENCE, lw=1.4))
+        if numbers and not missing:
+            size = SMALL_SIZE if scores.shape[1] <= 8 else TINY_SIZE - 0.5
+            text = number(value).replace("0.", ".", 1) if scores.shape[1] > 8 else number(value)
+            ax.text(head, layer, text, ha="center", va="center", size=size, color=ink)
+
+
+def _ticks(ax: Axes, n_layers: int, n_heads: int) -> None:
+    ax.set_xticks(range(0, n_heads, 1 + (n_heads - 1) // MOST_TICKS))
+    ax.set_yticks(range(0, n_layers, 1 + (n_layers - 1) // MOST_TICKS))
+    ax.set_xlabel("head")
+    ax.set_ylabel("layer")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+
+
+def _mark_null(bar: Colorbar, label: str, null_mean: float, floor: float) -> None:
+    bar.set_label(label)
+    if np.isfinite(null_mean):
+        bar.ax.axhline(null_mean, color=REFERENCE, lw=1.6)
+        if np.isfinite(floor):
+            look = {"hatch": NULL_HATCH, "hatchcolor": REFERENCE}
+            bar.ax.add_patch(Rectangle((0, null_mean), 1, floor, fill=False, lw=0, **look))
+
+
+def _legend(ax: Axes, scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float) -> None:
+    handles: list[Line2D | Patch] = []
+    if np.isfinite(scores).any():
+        handles.append(Patch(facecolor="white", edgecolor=REFERENCE, lw=1.2, label="best head"))
+    if tied.any():
+        handles.append(Patch(facecolor="white", edgecolor=INK, hatch=TIE_HATCH, lw=0.4, label="tied within the floor"))
+    if not np.isfinite(scores).all():
+        handles.append(Patch(facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0.4, label="not computable"))
+    if np.isfinite(null_mean):
+        handles.append(Line2D([], [], color=REFERENCE, lw=1.6, label=f"null mean {number(null_mean)}"))
+        if np.isfinite(floor):
+            look = {"hatch": NULL_HATCH, "hatchcolor": REFERENCE}
+            handles.append(Patch(facecolor="white", lw=0, label=f"null floor, {number(floor)} wide", **look))
+    legend_below(ax, handles)
+
+
+def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray) -> str:
+    parts = []
+    if np.isfinite(scores).any():
+        top = best.iloc[0]
+        parts.append(f"best L{top['layer']}H{top['head']} {number(top['value'])}")
+    else:
+        parts.append("no head computable")
+    if tied.any():
+        parts.append(f"{int(tied.sum())} of {scores.size} heads tied")
+    per_head = rows.groupby(["layer", "head"]).size().max()
+    if per_head > 1:
+        parts.append(f"best of {per_head} operators a head")
+    role = str(rows["role"].iloc[0]) if "role" in rows and rows["role"].nunique() == 1 else ""
+    kind = {"score": "held-out donor", "select": "training donor"}.get(role, "donor")
+    if "n_donors" in rows and rows["n_donors"].notna().any():
+        parts.append(count(int(rows["n_donors"].max()), kind))
+    elif role:
+        parts.append(f"{kind}s")
+    return ", ".join(parts)

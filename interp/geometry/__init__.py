@@ -1,0 +1,1 @@
+"""Pure measurements of latent geometry: neighbourhoods, distances, rank correlations, dimension, pseudotime."""

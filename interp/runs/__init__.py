@@ -1,0 +1,1 @@
+"""Run folders: atomic files, hashes, seeds, progress, resumable steps, artifacts that load by name."""

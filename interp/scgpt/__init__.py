@@ -1,0 +1,1 @@
+"""The model under study: configuration, checkpoints, tokens, the hooked model and its pretraining."""

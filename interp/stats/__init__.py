@@ -1,0 +1,21 @@
+"""Statistics with the donor as the unit: splits, exact tests, bootstrap, false discovery rate, power."""
+
+from interp.stats.bootstrap import bootstrap_interval
+from interp.stats.donor_tests import PermutationP, SignFlip, benjamini_hochberg, permutation_p, sign_flip
+from interp.stats.power import detectable_effect, donors_needed, equivalence_interval
+from interp.stats.splits import Split, donor_folds, leave_one_donor_out
+
+__all__ = [
+    "PermutationP",
+    "SignFlip",
+    "Split",
+    "benjamini_hochberg",
+    "bootstrap_interval",
+    "detectable_effect",
+    "donor_folds",
+    "donors_needed",
+    "equivalence_interval",
+    "leave_one_donor_out",
+    "permutation_p",
+    "sign_flip",
+]

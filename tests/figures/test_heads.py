@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from interp.errors import InputError
+from interp.figures import head_heatmap
+from interp.figures.look import text_of
+
+from .conftest import scores, words
+
+
+def hatched(ax, hatch):
+    return {(int(p.get_y() + 0.5), int(p.get_x() + 0.5)) for p in ax.patches if p.get_hatch() == hatch}
+
+
+def test_every_head_shows_its_best_operator_and_the_best_head_is_named():
+    ax = head_heatmap(scores(), metric="order")
+    shown = ax.images[0].get_array()
+    np.testing.assert_allclose(shown, 0.01 * np.arange(12).reshape(3, 4))
+    note = text_of(ax, "note")
+    assert "best L2H3 0.11" in note
+    assert "best of 2 operators a head" in note
+    assert "15 held-out donors" in note
+
+
+def test_ties_are_hatched_and_counted():
+    ax = head_heatmap(scores(), metric="order")
+    assert hatched(ax, "////") == {(2, 2), (2, 3)}
+    assert "2 of 12 heads tied" in text_of(ax, "note")
+    assert "tied within the floor" in words(ax)
+
+
+def test_a_head_alone_is_not_tied():
+    table = scores()
+    table["tied"] = table["value"] == 0.11
+    assert not hatched(head_heatmap(table, metric="order"), "////")
+
+
+def test_null_and_floor_are_marked_on_the_colour_bar():
+    ax = head_heatmap(scores(), metric="order")
+    (bar,) = ax.child_axes
+    assert any(np.allclose(line.get_ydata(), 0.02) for line in bar.lines)
+    floor = next(p for p in bar.patches if p.get_hatch())
+    assert (floor.get_y(), floor.get_height()) == pytest.approx((0.02, 0.015))
+    assert "null mean 0.02" in words(ax)
+
+
+def test_heads_without_a_value_are_crossed_out_and_named():
+    table = scores()
+    table.loc[table["head"] == 1, "value"] = np.nan
+    ax = head_heatmap(table, metric="order")
+    assert hatched(ax, "xxxx") == {(0, 1), (1, 1), (2, 1)}
+    assert "not computable" in words(ax)
+
+
+def test_no_head_computable_is_said():
+    assert "no head computable" in text_of(head_heatmap(scores().assign(value=np.nan), metric="order"), "note")
+
+
+def test_scores_are_preferred_to_selections_and_both_can_be_asked_for():
+    both = scores()
+    table = np.concatenate([both.to_numpy(), both.assign(role="select", value=0.7).to_numpy()])
+    table = both.iloc[:0].reindex(range(len(table))).assign(**dict(zip(both.columns, table.T, strict=True)))
+    assert "best L2H3 0.11" in text_of(head_heatmap(table, metric="order"), "note")
+    assert "training donors" in text_of(head_heatmap(table, metric="order", role="select"), "note")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "trust"}, "the table has trust"),
+        ({"layer": np.nan}, "No head"),
+    ],
+)
+def test_a_choice_that_leaves_nothing_is_an_error(change, said):
+    with pytest.raises(InputError, match=said):
+        head_heatmap(scores().assign(**change), metric="order")
+
+
+def test_several_targets_must_be_told_apart():
+    table = scores()
+    table.loc[::2, "target"] = "branch"
+    with pytest.raises(InputError, match="several targets"):
+        head_heatmap(table, metric="order")
+    head_heatmap(table, metric="order", target="branch")
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(InputError, match="lacks the column"):
+        head_heatmap(scores().drop(columns="value"), metric="order")
