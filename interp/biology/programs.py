@@ -54,6 +54,10 @@ def gene_modules() -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=1)
 def gene_pool() -> tuple[str, ...]:
-    """Return 1,500 human gene symbols; the first n hold an even share of markers, modules, ribosomal and other genes."""
+    """Return 1,500 gene symbols.
+
+    The first 1,000 hold every marker and module gene and 60 ribosomal genes, mixed evenly, so that any first n are a
+    fair panel; the rest mark nothing.
+    """
     with (files("interp.biology") / "genes.csv").open(encoding="utf-8") as handle:
         return tuple(pd.read_csv(handle, dtype=str, keep_default_na=False)["gene"])

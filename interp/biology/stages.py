@@ -90,7 +90,9 @@ class StageGraph:
         """
         missing = [column for column in _REQUIRED if column not in edges]
         if missing:
-            msg = f"A stage table needs the columns {list(_REQUIRED)}; {missing} are missing among {list(edges.columns)}."
+            msg = (
+                f"A stage table needs the columns {list(_REQUIRED)}; it lacks {missing}, it has {list(edges.columns)}."
+            )
             raise InputError(msg)
         columns = [column for column in (*_REQUIRED, *_OPTIONAL) if column in edges]
         rows = edges[columns].astype(object).where(edges[columns].notna(), "").astype(str).to_dict("records")

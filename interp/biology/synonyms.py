@@ -103,7 +103,7 @@ def _own_rows(table: pd.DataFrame | None, graph: StageGraph) -> dict[str, tuple[
         return {}
     missing = [column for column in ("label", "stages") if column not in table]
     if missing:
-        msg = f"A synonym table needs the columns 'label' and 'stages'; {missing} are missing among {list(table.columns)}."
+        msg = f"A synonym table needs the columns label and stages; it lacks {missing}, it has {list(table.columns)}."
         raise InputError(msg)
     rows = _parse(table)
     strangers = sorted({stage for stages in rows.values() for stage in stages if stage not in graph})

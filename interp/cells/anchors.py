@@ -152,8 +152,5 @@ def _shared(values: NDArray, first: NDArray, inside: NDArray, rows: NDArray, nam
             differs.sum(),
             name,
         )
-    found = np.array(
-        [None if missing else value for value, missing in zip(values[first], pd.isna(values[first]), strict=True)]
-    )
-    found[differs] = None
-    return found
+    found = pd.Series(values[first], dtype=object)
+    return found.where(found.notna() & ~differs, None).to_numpy(dtype=object)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from interp.cells.names import some
+from interp.cells.variable import standardised_variance
 from interp.errors import InputError, VocabularyError
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def operator_genes(
     """Choose the genes of the operator panel.
 
     Eligible are the genes that the vocabulary holds and every study of `cells` and `extra` measured. Of these the most
-    variable ones among the training donors' cells are taken (normalised dispersion of scanpy's "seurat" flavour within
-    each study; first the genes that are among the `n_top` of the most studies, then those of the best mean rank).
+    variable ones among the training donors' cells are taken: by standardised variance within each study
+    (`interp.cells.variable`), first the genes that are among the `n_top` of the most studies, then by mean rank.
 
     Parameters
     ----------
@@ -135,7 +135,8 @@ def operator_genes(
     genes = [gene for gene, present in zip(eligible, occurs, strict=True) if present]
     if len(genes) <= n_top:
         return genes
-    return _most_variable(cells[training], genes, n_top)
+    studies = cells.obs["study"].to_numpy()[training] if "study" in cells.obs else np.zeros(len(training))
+    return _most_variable(counts[:, occurs], studies, genes, n_top)
 
 
 def _rows_of(cells: AnnData, donors: Collection[str] | None) -> NDArray[np.intp]:
@@ -168,24 +169,18 @@ def _eligible(cells: AnnData, vocabulary: Collection[str], extra: Sequence[AnnDa
     return genes
 
 
-def _most_variable(cells: AnnData, genes: Sequence[str], n_top: int) -> list[str]:
-    """Rank genes by their dispersion within each study; ties are broken by name."""
-    import scanpy
-    from anndata import AnnData
-
-    studies = cells.obs["study"].astype(str).to_numpy() if "study" in cells.obs else np.zeros(cells.n_obs, dtype="<U1")
-    names, sizes = np.unique(studies, return_counts=True)
-    voting = names[sizes >= MIN_CELLS_PER_STUDY] if (sizes >= MIN_CELLS_PER_STUDY).any() else names
+def _most_variable(
+    counts: sparse.csr_matrix, studies: NDArray[np.generic], genes: Sequence[str], n_top: int
+) -> list[str]:
+    """Rank genes within each study; ties are broken by name."""
+    names, sizes = np.unique(studies.astype(str), return_counts=True)
+    voting = names[sizes >= min(MIN_CELLS_PER_STUDY, sizes.max())]
     rank_sum, times_chosen = np.zeros(len(genes)), np.zeros(len(genes), np.int64)
     for study in voting:
-        panel = AnnData(expression(cells[studies == study], genes))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dispersion = scanpy.pp.highly_variable_genes(panel, flavor="seurat", n_top_genes=n_top, inplace=False)
-        values = np.nan_to_num(dispersion["dispersions_norm"].to_numpy(np.float64), nan=-np.inf)
+        values = standardised_variance(counts[np.flatnonzero(studies.astype(str) == study)])
         rank = np.empty(len(genes), np.int64)
         rank[np.argsort(-values, kind="stable")] = np.arange(len(genes))
         rank_sum += rank
-        times_chosen += (rank < n_top) & np.isfinite(values)
+        times_chosen += (rank < n_top) & (values > 0)
     order = np.lexsort((np.arange(len(genes)), rank_sum, -times_chosen))
     return sorted(genes[i] for i in order[:n_top])

@@ -191,5 +191,6 @@ def _totals(adata: AnnData, name: str | None, own: NDArray[np.float64], where: s
 def _measured(adata: AnnData, genes: pd.Index, studies: pd.Series) -> pd.DataFrame:
     names = list(studies.cat.remove_unused_categories().cat.categories)
     if is_panel(adata) and set(names) <= set(adata.varm["measured"].columns):
-        return pd.DataFrame(adata.varm["measured"][names].to_numpy(bool), index=genes, columns=names)
+        known = adata.varm["measured"].loc[:, lambda table: table.columns.isin(names)]
+        return pd.DataFrame(known.to_numpy(bool), index=genes, columns=list(known.columns))
     return pd.DataFrame(np.ones((len(genes), len(names)), bool), index=genes, columns=names)

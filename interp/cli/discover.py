@@ -1,3 +1,58 @@
 """`interp discover`: the main job."""
-def discover() -> None:
-    """x"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interp.cli import arguments as given
+
+
+def discover(
+    *,
+    model: Annotated[str, typer.Option(help="Checkpoint folder, scgpt-mini or scgpt-sim.")] = "scgpt-sim",
+    cells: Annotated[list[Path] | None, typer.Option(help="h5ad files with raw counts; the embedded simulated atlas without.")] = None,
+    external: Annotated[list[Path] | None, typer.Option(help="h5ad files of other donors, for the frozen algorithm.")] = None,
+    negative: Annotated[list[Path] | None, typer.Option(help="h5ad files of non-hematopoietic cells, for the negative control.")] = None,
+    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run continues there.")] = Path("runs/default"),
+    donor: given.Donor = "donor",
+    tissue: given.Tissue = "tissue",
+    cell_type: given.CellType = "cell_type",
+    study: given.Study = "study",
+    replicate: given.Replicate = None,
+    total_counts: given.TotalCounts = None,
+    gene_key: given.GeneKey = None,
+    splits: Annotated[int, typer.Option(min=2, help="Donor folds; every donor is tested once.")] = 3,
+    attention_cells: Annotated[int, typer.Option(min=1, help="Training cells whose attention makes an operator.")] = 600,
+    genes: Annotated[int, typer.Option(min=10, help="Most genes of the operator panel.")] = 1200,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each random control; 99 for a publication.")] = 20,
+    label_nulls: Annotated[int, typer.Option(min=1, help="Refits under permuted stages.")] = 199,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Find heads, extract a compact algorithm, and judge it beside nulls and matched controls.
+
+    Without arguments: scgpt-sim on the embedded simulated atlas. On real cells, for example:
+    interp discover --model scgpt-mini --cells a.h5ad b.h5ad --external c.h5ad --out runs/blood
+    """
+    from interp.discover import DiscoverSettings
+    from interp.discover import discover as run
+    from interp.errors import InputError
+
+    columns = {
+        "donor": donor, "tissue": tissue, "cell_type": cell_type, "study": study, "replicate": replicate,
+        "total_counts": total_counts, "gene_key": gene_key,
+    }  # fmt: skip
+    if cells is None and (external or negative):
+        msg = "--external and --negative need --cells: the embedded default brings its own panels"
+        raise InputError(msg)
+    panel = given.read_panel(cells, columns) if cells else None
+    outside = given.read_panel(external, columns) if external else None
+    other = given.read_panel(negative, columns, require_stages=False) if negative else None
+    settings = DiscoverSettings(
+        seed=seed, n_splits=splits, attention_cells=attention_cells, genes=genes, draws=draws, untrained_draws=draws, label_nulls=label_nulls
+    )  # fmt: skip
+    folder = run(model, panel, external=outside, negative=other, out=out, settings=settings)
+    typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
+    typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, scores.csv, algorithm/, figures/")

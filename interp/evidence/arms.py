@@ -1,4 +1,4 @@
-"""Arms of the comparison: whatever gives every anchor features goes through the same fit, tuning, split and endpoint."""
+"""Arms of the comparison: whatever gives anchors features goes through the same fit, tuning, split and endpoint."""
 
 from __future__ import annotations
 

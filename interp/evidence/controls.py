@@ -1,4 +1,4 @@
-"""Matched controls of an operator: what it would be without the model, through the very same choice, fit and endpoint."""
+"""Matched controls of an operator: what it would be without the model, through the same choice, fit and endpoint."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
     operators
         The model's candidates.
     name
-        One of `RANDOM`: a Gaussian on the support with the mean and sd of the values there; the values dealt anew to the
-        support; rows and columns permuted by one map of the genes, which keeps the spectrum. In the drift every block
-        of gene columns is treated alike.
+        One of `RANDOM`: a Gaussian on the support with the mean and sd of the values there; the values dealt anew to
+        the support; rows and columns permuted by one map of the genes, which keeps the spectrum. In the drift every
+        block of gene columns is treated alike.
     draw
         Number of the draw.
     seed

@@ -41,9 +41,7 @@ class Solver:
 
     def fit(self, problems: Sequence[LetProblem]) -> list[LetFit]:
         """Fit some problems, in order."""
-        return fit_let(
-            problems, n_latent=self.n_latent, n_starts=self.n_starts, seed=self.seed, max_iter=self.max_iter
-        )
+        return fit_let(problems, n_latent=self.n_latent, n_starts=self.n_starts, seed=self.seed, max_iter=self.max_iter)
 
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
         """Fit problems as they come, each with whatever travels beside it, in order."""

@@ -112,7 +112,8 @@ def inner_hold_outs(panel: Panel, split: Split, seed: int) -> list[HoldOut]:
     """List the refits of the inner criterion, all inside the training donors of a split.
 
     Stages are dealt into three groups and donors into three folds; hold-out i leaves out group i and fold i, and asks
-    about group i in fold i. With one training donor, or where no fold has a stage of its group, only stages are held out.
+    about group i in fold i. With one training donor, or where no fold has a stage of its group, only stages are held
+    out.
 
     Parameters
     ----------
@@ -135,9 +136,7 @@ def inner_hold_outs(panel: Panel, split: Split, seed: int) -> list[HoldOut]:
     if n_folds > 1:
         strata = panel.studies[train]
         folds = donor_folds(donors, n_folds, seed, strata=strata)
-        found = (
-            _without(panel, train, group, folds[k % n_folds].test_donors) for k, group in enumerate(groups)
-        )
+        found = (_without(panel, train, group, folds[k % n_folds].test_donors) for k, group in enumerate(groups))
         if inner := [item for item in found if item is not None]:
             return inner
     found = (_without(panel, train, group, None) for group in groups)

@@ -32,9 +32,7 @@ SHUFFLED_FEATURES = "features shuffled"
 FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES)
 
 
-def null_arms(
-    arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT, n_other: int = N_OTHER
-) -> list[Arm]:
+def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT, n_other: int = N_OTHER) -> list[Arm]:
     """Make the draws of every null family; each goes through the arm's own splits and settings.
 
     Parameters

@@ -41,8 +41,8 @@ def order_endpoint(panel: Panel, arms: Iterable[Arm], solver: Solver) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        Long: arm, draw, split, donor, stage, pairs (``all`` or ``within-study``), value (Spearman; NaN: not computable).
-        The stage is the true one, also under permuted labels.
+        Long: arm, draw, split, donor, stage, pairs (``all`` or ``within-study``), value (Spearman, NaN where not
+        computable). The stage is the true one, also under permuted labels.
     """
     arms = list(arms)
     records = []
@@ -85,9 +85,7 @@ def donor_values(order: pd.DataFrame, pairs: str = PAIRS[0]) -> pd.DataFrame:
     return table
 
 
-def hold_out_values(
-    panel: Panel, work: Iterable[Work[K]], solver: Solver
-) -> Iterator[tuple[K, HoldOut, FloatArray]]:
+def hold_out_values(panel: Panel, work: Iterable[Work[K]], solver: Solver) -> Iterator[tuple[K, HoldOut, FloatArray]]:
     """Refit and ask, for a stream of features.
 
     Parameters

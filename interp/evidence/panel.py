@@ -118,7 +118,9 @@ class Panel:
     name: str = "internal"
 
     @classmethod
-    def from_anchors(cls, anchors: Anchors, graph: StageGraph, splits: Sequence[Split], name: str = "internal") -> Panel:
+    def from_anchors(
+        cls, anchors: Anchors, graph: StageGraph, splits: Sequence[Split], name: str = "internal"
+    ) -> Panel:
         """Take the anchors of a panel of cells.
 
         Parameters

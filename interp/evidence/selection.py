@@ -75,9 +75,7 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
     refits = inner_hold_outs(panel, split, seed)
     scores = np.full(len(names), np.nan)
     if len(names) > 1:
-        work = (
-            (candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names))
-        )
+        work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
         found = criteria(panel, work, solver)
         scores = np.array([found.get(i, np.nan) for i in range(len(names))])
     index = best(scores)
@@ -88,7 +86,9 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
     return Choice(index, names[index], GRID[best(over_grid)], tuple(scores.tolist()), tuple(over_grid))
 
 
-def choices(candidates: Candidates, panel: Panel, splits: Iterable[Split], solver: Solver, *, seed: int) -> dict[str, Choice]:
+def choices(
+    candidates: Candidates, panel: Panel, splits: Iterable[Split], solver: Solver, *, seed: int
+) -> dict[str, Choice]:
     """Choose in each of several splits; returns split id to `Choice`."""
     return {split.id: choose(candidates, panel, split, solver, seed=seed) for split in splits}
 

@@ -310,9 +310,7 @@ class CompactAlgorithm(runner.Algorithm):
 
     def coverage(self, genes: Sequence[str]) -> float:
         """Share of the map's weight, the norm of a gene's row of M times its training sd, that the genes carry."""
-        from interp.extraction.transform import matched
-
-        return matched(self, genes, 0.0)[1]
+        return runner.find(self, genes)[1]
 
     def predict_stage(self, latents: NDArray) -> NDArray:
         """Likeliest stage, (cell,), of latents (cell, latent); InputError when there is no such readout."""

@@ -20,8 +20,6 @@ MEMORY = 12
 ARMIJO = 1e-4
 CURVATURE = 0.9
 MAX_LINE_SEARCH = 25
-import os
-METRIC_C=float(os.environ.get('MC',1.0)); METRIC_FLOOR=float(os.environ.get('MF',0.01)); MEMORY=int(os.environ.get('MEM','12'))
 # Degree of the polynomial for arcsin(s) / s in s**2 on [0, 1/4]; its error is below 2e-16.
 ARCSINE_DEGREE = 12
 
@@ -44,7 +42,7 @@ def compiled(function):
     """Compile with numba, cached on disk where a folder for it can be written, else in memory only."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
     try:
-        return njit(cache=False, **options)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:
         return njit(cache=False, **options)(function)
 
@@ -241,10 +239,6 @@ def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent,
         theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, scratch, gradient
     )
     metric = np.ones(size)
-    mean_variance = np.mean(variance)
-    for f in range(coords.shape[0]):
-        for k in range(n_latent):
-            metric[k * coords.shape[0] + f] = METRIC_C / (variance[f] + (ridge + METRIC_FLOOR) * mean_variance)
     newest, stored, evaluations = -1, 0, 1
     for iteration in range(max_iter):
         history[iteration % LOSS_WINDOW] = loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def latents_of(
     if len(X.shape) != 2 or X.shape[1] != len(genes):
         msg = f"{where}: counts of shape {tuple(X.shape)} do not fit {len(genes):,} genes; give (cell, gene)."
         raise InputError(msg)
-    columns, _ = matched(algorithm, genes, min_coverage)
+    with _input_errors(where):
+        columns, _ = runner.match(algorithm, genes, min_coverage)
     matrix, offset = runner.restricted(algorithm, columns)
     found = columns[columns >= 0]
     n_cells = X.shape[0] if rows is None else len(rows)
@@ -84,7 +86,7 @@ def latents_of(
         block = _block(X, index, where)
         own = np.asarray(block.sum(axis=1), dtype=np.float64).ravel() if totals is None else totals[index]
         # Sparse times dense goes row by row in the order of the columns: no other cell, chunk or storage can change it.
-        z[part] = _scaled(block, found, own, algorithm.target_sum) @ matrix + offset
+        z[part] = _scaled(block, found, own, algorithm.target_sum, where) @ matrix + offset
     return z
 
 
@@ -114,23 +116,25 @@ def annotate(
     import pandas as pd
 
     genes = _symbols(cells, gene_key)
+    least = algorithm.min_coverage if min_coverage is None else min_coverage
+    if gene_key is None and algorithm.coverage(genes) < least:
+        _explain_ids(algorithm, cells, genes)
     counts = _counts(cells, layer)
     totals = _totals(cells, total_counts)
     z = np.empty((cells.n_obs, len(algorithm.c)))
     found: dict[str, tuple[float, int]] = {}
     for study, rows, names in _studies(cells, genes):
-        _explain_ids(algorithm, cells, names, gene_key, min_coverage)
-        columns, coverage = matched(algorithm, names, min_coverage)
+        where = study or "The cells"
+        with _input_errors(where):
+            columns, coverage = runner.match(algorithm, names, min_coverage)
         n_missing = int((columns < 0).sum())
         if n_missing:
             message = (
                 "%s: %d of the algorithm's %d genes are missing and stand at their training mean (coverage %.0f %%)"
             )
-            logger.warning(message, study or "The cells", n_missing, len(columns), 100 * coverage)
-        found[study] = (coverage, n_missing)
-        z[rows] = latents_of(
-            algorithm, counts, names, totals, min_coverage=min_coverage, rows=rows, where=study or "The cells"
-        )
+            logger.warning(message, where, n_missing, len(columns), 100 * coverage)
+        found[where] = (coverage, n_missing)
+        z[rows] = latents_of(algorithm, counts, names, totals, min_coverage=min_coverage, rows=rows, where=where)
     cells = (cells.to_memory() if cells.isbacked else cells.copy()) if copy else cells
     cells.obsm[keys["latent"]] = z
     cells.obs[keys["pseudotime"]] = algorithm.pseudotime(z)
@@ -146,14 +150,14 @@ def annotate(
     return cells
 
 
-def matched(
-    algorithm: CompactAlgorithm, genes: Sequence[str], min_coverage: float | None = None
-) -> tuple[NDArray, float]:
-    """Column of each of the algorithm's genes, (gene,), -1 where missing, and the coverage; InputError if too low."""
+@contextmanager
+def _input_errors(where: str) -> Iterator[None]:
+    """Turn the runner's complaints into `InputError`, with the name of the cells."""
     try:
-        return runner.match(algorithm, genes, min_coverage)
+        yield
     except runner.CountsError as error:
-        raise InputError(str(error)) from error
+        msg = f"{where}: {error}"
+        raise InputError(msg) from error
 
 
 def _block(X: Any, index: slice | NDArray, where: str) -> Any:
@@ -173,15 +177,13 @@ def _block(X: Any, index: slice | NDArray, where: str) -> Any:
     return block
 
 
-def _scaled(block: Any, columns: NDArray, totals: NDArray, target_sum: float) -> Any:
+def _scaled(block: Any, columns: NDArray, totals: NDArray, target_sum: float, where: str) -> Any:
     """Return log1p(counts / total * target) of the columns, in their order."""
-    try:
+    taken = block[:, columns]
+    taken.sort_indices()
+    with _input_errors(where):
         totals = runner.check_totals(totals, block.shape[0])
-        taken = block[:, columns]
-        taken.sort_indices()
         runner.check_share(np.asarray(taken.sum(axis=1)).ravel(), totals)
-    except runner.CountsError as error:
-        raise InputError(str(error)) from error
     taken.data = np.log1p(taken.data / np.repeat(totals, np.diff(taken.indptr)) * target_sum)
     return taken
 
@@ -235,12 +237,8 @@ def _studies(cells: AnnData, genes: list[str]) -> Iterator[tuple[str, NDArray, l
         yield name, np.flatnonzero(study == name), names
 
 
-def _explain_ids(
-    algorithm: CompactAlgorithm, cells: AnnData, genes: list[str], gene_key: str | None, least: float | None
-) -> None:
-    """If another column of var holds the symbols, say so instead of listing missing genes."""
-    if algorithm.coverage(genes) >= (algorithm.min_coverage if least is None else least) or gene_key is not None:
-        return
+def _explain_ids(algorithm: CompactAlgorithm, cells: AnnData, genes: list[str]) -> None:
+    """If another column of var holds more of the algorithm's genes, say so instead of listing missing genes."""
     wanted = set(algorithm.genes)
     held = {key: len(wanted & set(cells.var[key].astype(str))) for key in cells.var.columns}
     best = max(held, key=held.__getitem__, default=None)

@@ -100,8 +100,9 @@ def head_heatmap(
         _mark(ax, image, scores, tied)
         _ticks(ax, n_layers, n_heads)
         _mark_null(side_bar(ax, image), label, null_mean, floor)
-        _legend(ax, scores, tied, null_mean, floor)
-        caption(ax, f"{without_unit(label)} of every head" if title is None else title, _note(rows, best, scores, tied))
+        default = f"{without_unit(label)} of every head"
+        handles = _legend(scores, tied, null_mean, floor)
+        surround(ax, default if title is None else title, _note(rows, best, scores, tied), handles)
     return ax
 
 
@@ -190,7 +191,7 @@ def _mark_null(bar: Colorbar, label: str, null_mean: float, floor: float) -> Non
             bar.ax.add_patch(Rectangle((0, null_mean), 1, floor, fill=False, lw=0, **look))
 
 
-def _legend(ax: Axes, scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float) -> None:
+def _legend(scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     if np.isfinite(scores).any():
         handles.append(Patch(facecolor="white", edgecolor=REFERENCE, lw=1.2, label="best head"))
@@ -203,7 +204,7 @@ def _legend(ax: Axes, scores: np.ndarray, tied: np.ndarray, null_mean: float, fl
         if np.isfinite(floor):
             look = {"hatch": NULL_HATCH, "hatchcolor": REFERENCE}
             handles.append(Patch(facecolor="white", lw=0, label=f"null floor, {number(floor)} wide", **look))
-    legend_below(ax, handles)
+    return handles
 
 
 def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray) -> str:

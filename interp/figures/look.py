@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.colorbar import Colorbar
-    from matplotlib.legend import Legend
 
 COLUMN = 3.5
 """Width of one journal column in inches (89 mm, Nature and Cell Press)."""
@@ -235,56 +234,33 @@ def side_bar(ax: Axes, image: ScalarMappable, **options: Any) -> Colorbar:
     return bar
 
 
-def caption(ax: Axes, title: str, note: str = "") -> None:
-    """Write title and note above the panel, flush with the left edge of everything drawn (tick labels included)."""
+def surround(
+    ax: Axes, title: str, note: str = "", handles: Sequence[Artist] = (), *, columns: int | None = None
+) -> None:
+    """Write title and note above and the legend below, flush with the left edge of everything drawn.
+
+    Comes after all that is drawn on the Axes, tick labels included: they are measured here. The legend takes as many
+    columns as fit unless told how many.
+    """
+    lay_out(ax)
     box = _outside(ax)
-    x = box.x0
     width = _room(ax, box)
+    if handles:
+        _legend_below(ax, handles, box, width, columns)
     y = box.y1 + 3
     if note:
         text = "\n".join(wrap(line, int(width / (CHARACTER_WIDTH * SMALL_SIZE))) for line in note.split("\n"))
-        _at_corner(ax, text, (x, y), size=SMALL_SIZE, color=SOFT, gid="note")
+        _at_corner(ax, text, (box.x0, y), size=SMALL_SIZE, color=SOFT, gid="note")
         y += 1.25 * SMALL_SIZE * (text.count("\n") + 1) + 1
     if title:
         text = wrap(title, int(width / (BOLD_WIDTH * TITLE_SIZE)))
-        _at_corner(ax, text, (x, y), size=TITLE_SIZE, color=INK, weight="bold", gid="title")
+        _at_corner(ax, text, (box.x0, y), size=TITLE_SIZE, color=INK, weight="bold", gid="title")
 
 
 def text_of(ax: Axes, gid: str) -> str:
-    """Give the title ("title") or the note ("note") that `caption` wrote, on one line."""
+    """Give the title ("title") or the note ("note") that `surround` wrote, on one line."""
     found = [text.get_text() for text in ax.texts if text.get_gid() == gid]
     return " ".join(" ".join(found).split())
-
-
-def legend_below(
-    ax: Axes, handles: Sequence[Artist], *, title: str | None = None, columns: int | None = None
-) -> Legend:
-    """Place a legend under the panel, flush with its left edge; columns fit the width unless given."""
-    box = _outside(ax)
-    labels = [str(handle.get_label()) for handle in handles]
-    widest = max((len(label) for label in labels), default=1)
-    room = _room(ax, box)
-    fitting = max(1, int(room / (CHARACTER_WIDTH * SMALL_SIZE * widest + 3.2 * SMALL_SIZE)))
-    anchor = offset_copy(ax.transAxes, ax.get_figure(root=True), x=box.x0, y=box.y0 - 2, units="points")
-    legend = ax.legend(
-        handles=list(handles),
-        title=title,
-        ncols=columns or min(fitting, max(1, len(handles))),
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=anchor,
-        borderaxespad=0,
-        borderpad=0,
-        handlelength=1.2,
-        handletextpad=0.5,
-        columnspacing=1.0,
-        labelspacing=0.35,
-        fontsize=SMALL_SIZE,
-        title_fontsize=SMALL_SIZE,
-        frameon=False,
-        alignment="left",
-    )
-    return legend
 
 
 def canvas_scale(ax: Axes) -> float:
@@ -294,12 +270,16 @@ def canvas_scale(ax: Axes) -> float:
 
 def lay_out(ax: Axes) -> None:
     """Let the layout settle, so that positions can be measured."""
-    ax.get_figure(root=True).draw_without_rendering()
+    figure = ax.get_figure(root=True)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    ax.apply_aspect()
+    ax.get_xlim()  # limits follow the data only when asked for
 
 
 def _outside(ax: Axes) -> Bbox:
     # The panel's extent beyond its data area in points: x0, y0 <= 0 (left, below), x1 beyond the right, y1 above.
-    lay_out(ax)
     tight, data, scale = ax.get_tightbbox(), ax.get_window_extent(), canvas_scale(ax)
     if tight is None:
         return Bbox.from_extents(0, 0, 0, 0)
@@ -308,6 +288,27 @@ def _outside(ax: Axes) -> Bbox:
         min(tight.y0 - data.y0, 0) * scale,
         max(tight.x1 - data.x1, 0) * scale,
         max(tight.y1 - data.y1, 0) * scale,
+    )
+
+
+def _legend_below(ax: Axes, handles: Sequence[Artist], box: Bbox, width: float, columns: int | None) -> None:
+    widest = max(len(str(handle.get_label())) for handle in handles)
+    fitting = max(1, int(width / (CHARACTER_WIDTH * SMALL_SIZE * widest + 3.2 * SMALL_SIZE)))
+    ax.legend(
+        handles=list(handles),
+        ncols=columns or min(fitting, len(handles)),
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=offset_copy(ax.transAxes, ax.get_figure(root=True), x=box.x0, y=box.y0 - 2, units="points"),
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.0,
+        labelspacing=0.35,
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        alignment="left",
     )
 
 

@@ -102,7 +102,7 @@ def latent_manifold(
         edges = _tree(graph, centroids)
         samples = _draw_tree(ax, centroids, edges)
         _frame(ax, shares, directions=directions)
-        legend_below(ax, _branch_legend(kept, graph) if colour == "branch" else _donor_legend(kept))
+        handles = _branch_legend(kept, graph) if colour == "branch" else _donor_legend(kept)
         default = "Latent manifold by branch and stage" if colour == "branch" else "Latent manifold by donor and study"
         caption(ax, default if title is None else title, _note(kept, int((~finite).sum()), centroids, edges, note))
         size = TINY_SIZE if width == COLUMN else TINY_SIZE + 0.5

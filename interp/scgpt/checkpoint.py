@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +16,8 @@ from interp.errors import CheckpointError, InputError
 from interp.runs.files import new_folder, write_json, write_text
 from interp.scgpt.config import ScGPTConfig
 from interp.scgpt.layout import ENCODER_PREFIXES, MVC_PREFIX, published_shapes, to_hooked, to_published
-from interp.scgpt.vocabulary import PAD, Vocabulary
+from interp.scgpt.vocabulary import PAD, Vocabulary, some
+from interp.scgpt.weights import check_size, open_weights
 
 if TYPE_CHECKING:
     from interp.scgpt.model import HookedScGPT
@@ -31,7 +30,6 @@ SAFETENSORS, TORCH = "model.safetensors", "best_model.pt"
 # The published whole-human checkpoint has 205 MB of weights, 12 layers, 8 heads and width 512; the limits leave
 # room for models some ten times larger in every dimension and stop files that could only exhaust the memory.
 MAX_ARGS_BYTES = 2**20
-MAX_WEIGHT_BYTES = 8 * 2**30
 ARGS_LIMITS = {
     "embsize": 8192,
     "nheads": 256,
@@ -48,7 +46,6 @@ FOREIGN_PREFIXES = ("dsbn.", "bn.")
 UNUSED_ARGS = {"n_layers_cls": 3}
 SAVED_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 SAVED_FILES = {ARGS, VOCABULARY, CARD, SAFETENSORS}
-SHOWN = 8
 WHAT_TO_DO = f"check that {ARGS}, {VOCABULARY} and the weights come from one complete download of one model"
 
 
@@ -83,11 +80,11 @@ class LoadReport:
         """Return the report as one line for the log."""
         parts = [f"{len(self.loaded)} weights loaded from {self.source} ({self.key_style} keys)"]
         if self.missing:
-            parts.append(f"missing: {_some(self.missing)}")
+            parts.append(f"missing: {some(self.missing)}")
         if self.misshaped:
-            parts.append(f"misshaped: {_some(_describe(self.misshaped))}")
+            parts.append(f"misshaped: {some(_describe(self.misshaped))}")
         if self.extra:
-            parts.append(f"not used by this model: {_some(self.extra)}")
+            parts.append(f"not used by this model: {some(self.extra)}")
         return "; ".join(parts)
 
 
@@ -128,8 +125,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     source = _find_files(folder)
     args = _read_args(folder / ARGS)
     vocabulary = Vocabulary.read(folder / VOCABULARY)
-    read = _read_safetensors if source.name == SAFETENSORS else _read_torch
-    stored, fetch = read(source)
+    stored, fetch = open_weights(source)
     names, key_style = _unified_names(stored, source)
     try:
         config = ScGPTConfig.from_args(args, len(vocabulary), mvc=any(name.startswith(MVC_PREFIX) for name in names))
@@ -185,7 +181,7 @@ def save_checkpoint(folder: str | Path, model: HookedScGPT, *, dtype: str = "flo
     weights = {name: tensor.to(SAVED_DTYPES[dtype]) for name, tensor in to_published(state, model.config).items()}
     odd = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if odd:
-        msg = f"weights are not finite as {dtype}: {_some(odd)}; save float32, or look at how the training went"
+        msg = f"weights are not finite as {dtype}: {some(odd)}; save float32, or look at how the training went"
         raise InputError(msg)
     with new_folder(folder) as aside:
         write_json(aside / ARGS, UNUSED_ARGS | model.config.to_args())
@@ -200,7 +196,7 @@ def _check_replaceable(folder: Path) -> None:
         return
     other = [folder.name] if not folder.is_dir() else sorted({p.name for p in folder.iterdir()} - SAVED_FILES)
     if other:
-        msg = f"{folder} holds other files ({_some(other)}), which saving would remove; give a folder of its own"
+        msg = f"{folder} holds other files ({some(other)}), which saving would remove; give a folder of its own"
         raise InputError(msg)
 
 
@@ -214,19 +210,11 @@ def _find_files(folder: Path) -> Path:
         absent += [] if weights else [f"{SAFETENSORS} or {TORCH}"]
         msg = f"the checkpoint folder {folder} lacks {', '.join(absent)}; download or copy it completely"
         raise CheckpointError(msg)
-    _check_size(weights[0], MAX_WEIGHT_BYTES)
     return weights[0]
 
 
-def _check_size(path: Path, limit: int) -> None:
-    size = path.stat().st_size
-    if not 0 < size <= limit:
-        msg = f"{path} has {size:,} bytes; expected 1 to {limit:,}"
-        raise CheckpointError(msg)
-
-
 def _read_args(path: Path) -> dict[str, Any]:
-    _check_size(path, MAX_ARGS_BYTES)
+    check_size(path, MAX_ARGS_BYTES)
     try:
         args = json.loads(path.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
@@ -249,80 +237,6 @@ def _check_convention(config: ScGPTConfig, folder: Path) -> None:
     if config.pad_token != PAD:
         msg = f"{folder / ARGS} gives pad_token = {config.pad_token!r}; only {PAD!r} can be loaded"
         raise CheckpointError(msg)
-
-
-Fetch = Callable[[str], Tensor]
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Fetch]:
-    """Return the stored shapes and a function that reads one tensor."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as handle:
-            shapes = {key: tuple(handle.get_slice(key).get_shape()) for key in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        msg = f"{path} is damaged or not a safetensors file ({error}); copy or download it again"
-        raise CheckpointError(msg) from error
-
-    def fetch(key: str) -> Tensor:
-        with safe_open(path, framework="pt") as handle:
-            return handle.get_tensor(key)
-
-    return shapes, fetch
-
-
-def _read_torch(path: Path) -> tuple[dict[str, tuple[int, ...]], Fetch]:
-    """Return the shapes in a torch archive and a function that gives one tensor, without running anything in it."""
-    _check_archive(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        msg = (
-            f"{path} is refused: it holds more than weights and could execute code ({_first_line(error)}); "
-            "use a checkpoint from a source you trust, saved as a plain state dict"
-        )
-        raise CheckpointError(msg) from error
-    except Exception as error:  # a damaged archive surfaces as almost any error of the unpickler
-        msg = f"{path} is damaged ({type(error).__name__}: {_first_line(error)}); copy or download it again"
-        raise CheckpointError(msg) from error
-    if not isinstance(state, Mapping):
-        msg = f"{path} holds a {type(state).__name__}; expected a state dict of name to tensor"
-        raise CheckpointError(msg)
-    odd = [str(key) for key, value in state.items() if not isinstance(key, str) or not _is_plain(value)]
-    if odd:
-        msg = f"{path} holds entries that are not plain tensors: {_some(odd)}; expected a state dict of name to tensor"
-        raise CheckpointError(msg)
-    size = path.stat().st_size
-    if sum(value.numel() * value.element_size() for value in state.values()) > size:
-        msg = f"{path} is refused: its tensors claim more values than its {size:,} bytes hold"
-        raise CheckpointError(msg)
-    return {key: tuple(value.shape) for key, value in state.items()}, state.__getitem__
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse what is not an uncompressed zip archive: legacy pickles, truncated files, archives that inflate."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        msg = (
-            f"{path} is refused: it is truncated, or a bare pickle instead of the archive that torch.save writes "
-            f"({error}); copy or download it again"
-        )
-        raise CheckpointError(msg) from error
-    inflating = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if inflating or sum(member.file_size for member in members) > path.stat().st_size:
-        msg = f"{path} is refused: its members are compressed or overlap, which torch.save never writes"
-        raise CheckpointError(msg)
-
-
-def _is_plain(value: object) -> bool:
-    return (
-        type(value) in (Tensor, torch.nn.Parameter)
-        and value.layout is torch.strided  # type: ignore[attr-defined]
-        and value.device.type == "cpu"  # type: ignore[attr-defined]
-    )
 
 
 def _unified_names(stored: Mapping[str, tuple[int, ...]], source: Path) -> tuple[dict[str, str], str]:
@@ -366,13 +280,13 @@ def _refusal(
     sizes = f"{config.n_layers} layers of width {config.d_model} over {config.n_vocab:,} tokens"
     parts = [f"{source} does not hold the encoder that {ARGS} and {VOCABULARY} describe ({sizes})"]
     if missing:
-        parts.append(f"missing: {_some(missing)}")
+        parts.append(f"missing: {some(missing)}")
     if misshaped:
-        parts.append(f"misshaped: {_some(_describe(misshaped))}")
+        parts.append(f"misshaped: {some(_describe(misshaped))}")
     if surplus:
-        parts.append(f"encoder layers that the model does not have: {_some(surplus)}")
+        parts.append(f"encoder layers that the model does not have: {some(surplus)}")
     if missing and len(extra) > len(surplus):
-        parts.append(f"unknown: {_some([name for name in extra if name not in surplus])}")
+        parts.append(f"unknown: {some([name for name in extra if name not in surplus])}")
     return "; ".join(parts) + f". What to do: {WHAT_TO_DO}"
 
 
@@ -396,13 +310,3 @@ def _bare_card(config: ScGPTConfig) -> str:
 
 def _describe(misshaped: Any) -> list[str]:
     return [f"{name} has {list(found)}, expected {list(wanted)}" for name, found, wanted in misshaped]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _some(items: Any) -> str:
-    items = list(items)
-    shown = ", ".join(str(item) for item in items[:SHOWN])
-    return shown + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")

@@ -80,6 +80,52 @@ def masked_value_scores(
     return pd.DataFrame(table)
 
 
+def rate_ceiling(
+    cells: AnnData, model: HookedScGPT, *, max_tokens: int = 512, n_cells: int = 1000, mask_share: float = MASK_SHARE, seed: int = 0
+) -> pd.DataFrame:
+    """Return R2 of predicting masked bins from the true expression rates of simulated cells.
+
+    The bin is regressed on the true rate, its rank inside the cell and the cell's size by boosted trees, half of the
+    cells from the other half: about what a model that knew each cell's true state could reach.
+
+    Parameters
+    ----------
+    cells
+        Simulated cells with `layers["rate"]`; otherwise as in `masked_value_scores`, which draws the same cells and masks.
+    model
+        Gives vocabulary and bins.
+    max_tokens, n_cells, mask_share, seed
+        As in `masked_value_scores`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row, `true rate`, with the columns of `masked_value_scores`.
+    """
+    from scipy.stats import rankdata
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rows = np.sort(stream(seed, "evaluate.cells").permutation(cells.n_obs)[:n_cells])
+    cells = cells[rows]
+    tokens = tokenize_ragged(cells, model.vocabulary, model.config, seed=seed, max_tokens=max_tokens)
+    masked = _masks(cells, tokens.indptr, mask_share, seed)
+    entry_cell = np.repeat(np.arange(cells.n_obs), np.diff(tokens.indptr))
+    column = np.full(len(model.vocabulary), -1)
+    column[model.vocabulary.ids(list(tokens.match.matched.values()))] = cells.var_names.get_indexer(list(tokens.match.matched))
+    rate = np.asarray(cells.layers["rate"])[entry_cell, column[tokens.gene_ids]]
+    rank = np.concatenate([rankdata(part) / len(part) for part in np.split(rate, tokens.indptr[1:-1]) if len(part)])
+    size = np.log(cells.obs["total_counts"].to_numpy(float))[entry_cell]
+    x = np.column_stack([np.log(rate), rank, size, np.log(rate) + size])
+    half = entry_cell % 2 == 0
+    predicted = np.zeros(len(x))
+    for part in (half, ~half):
+        predicted[part] = HistGradientBoostingRegressor(random_state=seed).fit(x[~part], tokens.values[~part]).predict(x[part])
+    truth = tokens.values[masked]
+    mse = float(np.mean((predicted[masked] - truth) ** 2))
+    row = {"predictor": "true rate", "r2": 1 - mse / float(np.var(truth)), "mse": mse, "n_cells": cells.n_obs, "n_values": len(truth)}
+    return pd.DataFrame([row])
+
+
 def _masks(cells: AnnData, indptr: Int[np.ndarray, " n"], share: float, seed: int) -> Bool[np.ndarray, " entry"]:
     masked = np.zeros(indptr[-1], bool)
     for name, start, stop in zip(cells.obs_names, indptr[:-1], indptr[1:], strict=True):

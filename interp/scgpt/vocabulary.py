@@ -17,7 +17,8 @@ CLS = "<cls>"
 # The published whole-human vocabulary is 1.3 MB with 60,697 entries (scGPT 0.2.4).
 MAX_VOCABULARY_BYTES = 64 * 2**20
 MAX_VOCABULARY = 1_000_000
-SHOWN = 5
+SHOWN = 8
+MAX_NAME = 120
 
 
 class Vocabulary:
@@ -157,7 +158,7 @@ class Vocabulary:
         if unknown:
             msg = (
                 f"{len(unknown)} of {len(genes)} genes are not in the vocabulary of {len(self.genes):,} symbols "
-                f"({_some(unknown)}); leave them out, or map Ensembl ids and aliases to symbols first"
+                f"({some(unknown)}); leave them out, or map Ensembl ids and aliases to symbols first"
             )
             raise VocabularyError(msg)
         return np.fromiter((self._id_of[gene] for gene in genes), dtype=np.int64, count=len(genes))
@@ -203,10 +204,10 @@ def _read_mapping(path: Path) -> dict[str, int]:
 def _check_symbols(symbols: tuple[str, ...]) -> None:
     odd = [symbol for symbol in symbols if not isinstance(symbol, str) or not symbol]
     if odd:
-        msg = f"a vocabulary entry is a non-empty text; got {_some(odd)}"
+        msg = f"a vocabulary entry is a non-empty text; got {some(odd)}"
         raise VocabularyError(msg)
     if len(set(symbols)) != len(symbols):
-        msg = f"vocabulary entries stand twice: {_some(_repeated(symbols))}"
+        msg = f"vocabulary entries stand twice: {some(_repeated(symbols))}"
         raise VocabularyError(msg)
     absent = [token for token in (PAD, CLS) if token not in symbols]
     if absent:
@@ -217,12 +218,12 @@ def _check_symbols(symbols: tuple[str, ...]) -> None:
 def _check_ids(mapping: Mapping[str, int]) -> None:
     odd = [symbol for symbol, index in mapping.items() if not isinstance(index, int) or isinstance(index, bool)]
     if odd:
-        msg = f"an id is a whole number; it is not for {_some(odd)}"
+        msg = f"an id is a whole number; it is not for {some(odd)}"
         raise VocabularyError(msg)
     n = len(mapping)
     outside = [f"{symbol}={index}" for symbol, index in mapping.items() if not 0 <= index < n]
     if outside or len(set(mapping.values())) != n:
-        what = f"{_some(outside)} lie outside" if outside else f"{n - len(set(mapping.values()))} are used twice"
+        what = f"{some(outside)} lie outside" if outside else f"{n - len(set(mapping.values()))} are used twice"
         msg = f"the ids of {n} entries must be 0 to {n - 1}, each once, for they are rows of the embedding; {what}"
         raise VocabularyError(msg)
 
@@ -230,7 +231,7 @@ def _check_ids(mapping: Mapping[str, int]) -> None:
 def _unique_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        msg = f"names stand twice: {_some(_repeated([name for name, _ in pairs]))}"
+        msg = f"names stand twice: {some(_repeated([name for name, _ in pairs]))}"
         raise VocabularyError(msg)
     return found
 
@@ -239,6 +240,18 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def _some(items: Sequence[object]) -> str:
-    shown = ", ".join(str(item)[:60] for item in items[:SHOWN])
+def some(items: Iterable[object]) -> str:
+    """Name the first few of some things for a message, and say how many more there are.
+
+    Parameters
+    ----------
+    items
+        What to name.
+
+    Returns
+    -------
+    str
+    """
+    items = list(items)
+    shown = ", ".join(str(item)[:MAX_NAME] for item in items[:SHOWN])
     return shown + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")

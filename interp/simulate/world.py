@@ -1,4 +1,4 @@
-"""The biology of a simulated world: which genes every stage switches on or off, the same for every seed of its atlases."""
+"""The biology of a simulated world: what every cell type expresses, the same for every seed of its atlases."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from interp.biology import StageGraph, gene_pool
 from interp.biology.programs import gene_modules, gene_programs
 from interp.errors import InputError
 from interp.runs.seeds import stream
+from interp.simulate.effects import (
+    Effects,
+    ordered_activity,
+    ordered_effects,
+    unordered_activity,
+    unordered_effects,
+)
 
 WORLDS = ("ordered", "labels-only", "unrelated")
-WORLD_SEED = 2603  # fixes gene programs; atlases of any seed share them, so a model trained on one seed knows the others
+WORLD_SEED = 2603  # fixes the gene programs: a model trained on one seed's atlas has seen the world of all others
 
-# Effects on log expression. Chosen so that stages are as far apart as in sorted blood cells: a marker rises some
-# ten-fold, a gene of a path program five-fold.
-MARKER_EFFECT, PATH_EFFECT, EFFECT_SD = 2.4, 1.8, 0.35
-PATH_GENES_ON, PATH_GENES_OFF = 28, 14  # per edge of the tree, drawn from the genes that mark nothing
-STAGE_DECAY, STEM_DECAY = 0.35, 0.6  # share of a stage's own markers, and of the stem program, left one hop further down
-UNORDERED_GENES = 60  # genes per program where cell types share no ancestry
-ONSET_RANGE, ONSET_SLOPE = (0.2, 0.8), 12.0  # where along an edge genes switch, and how sharply
-N_POSITIONS = 64  # grid of positions along an edge
-
-# Mean and sd of log base expression per class of gene.
+# Mean and sd of log base expression per class of gene, chosen by hand so that a cell expresses some 300 of 1,000 genes.
 BASE = {"marker": (-2.0, 0.7), "module": (-1.4, 0.7), "ribosomal": (2.0, 0.4), "other": (-0.4, 1.2)}
-MODULE_LOADING, RIBOSOMAL_LOADING, CYCLE_LOADING = 0.7, 0.25, 2.0
-TISSUE_SD = 0.2
-DISPERSION_MEDIAN, DISPERSION_SD = 6.0, 0.4  # shape of the gamma noise per gene
+MODULE_LOADING, RIBOSOMAL_LOADING, CYCLE_LOADING = 0.7, 0.25, 2.0  # on log expression, per unit of activity
+TISSUE_SD = 0.2  # per gene, on log expression
+DISPERSION_MEDIAN, DISPERSION_SD = 6.0, 0.4  # shape of the gamma noise over genes: median, sd of its log
 
 UNRELATED_TYPES = {
     "hepatocyte": "liver",
@@ -44,6 +42,7 @@ UNRELATED_TYPES = {
     "podocyte": "kidney",
     "astrocyte": "brain",
 }
+HEMATOPOIETIC_TISSUES = ("marrow", "blood", "thymus")
 _RIBOSOMAL = re.compile(r"RP[LS]\d+[AXY]?|RPLP[012]|RPSA")
 
 
@@ -53,8 +52,12 @@ class World:
 
     Attributes
     ----------
+    genes
+        Symbols; ``gene_program`` names the main program of each.
+    cell_types
+        Names; there is one program per cell type, in the same order.
     profiles
-        float32 (cell type, position, gene): log expression, constant per cell left out.
+        float32 (cell type, position, gene): log expression.
     loadings
         float32 (gene, program): effect of each program on log expression, strength included.
     latent
@@ -62,7 +65,7 @@ class World:
     modules
         float32 (module, gene): loadings of the processes that have nothing to do with cell type.
     tissue_effects
-        One float64 (gene,) array per tissue.
+        float64 (gene,) per tissue, on log expression.
     dispersion
         float64 (gene,): shape of the gamma noise.
     """
@@ -72,7 +75,6 @@ class World:
     genes: tuple[str, ...]
     gene_program: tuple[str, ...]
     cell_types: tuple[str, ...]
-    programs: tuple[str, ...]
     module_names: tuple[str, ...]
     profiles: np.ndarray
     loadings: np.ndarray
@@ -80,21 +82,6 @@ class World:
     modules: np.ndarray
     tissue_effects: dict[str, np.ndarray]
     dispersion: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Effects:
-    """Effects per program (program, gene): kept by all descendants, and fading by ``decay`` per hop."""
-
-    kept: np.ndarray
-    fading: np.ndarray
-    decay: np.ndarray  # (program, gene)
-    onset: np.ndarray  # (program, gene)
-
-
-def positions() -> np.ndarray:
-    """Return the grid of positions along an edge, float64 (position,), from the parent (0) to the stage (1)."""
-    return (np.arange(N_POSITIONS) + 0.5) / N_POSITIONS
 
 
 def make_world(name: str = "ordered", *, n_genes: int = 1000, strength: float = 1.0, seed: int = WORLD_SEED) -> World:
@@ -108,7 +95,7 @@ def make_world(name: str = "ordered", *, n_genes: int = 1000, strength: float = 
     n_genes
         How many genes of the pool take part; a gene's role does not depend on it.
     strength
-        Factor on all effects of stages on log expression; 0 leaves labels without any meaning.
+        Factor on all effects of cell types on log expression; 0 leaves labels without any meaning.
     seed
         Seed of the world, not of an atlas.
 
@@ -120,43 +107,37 @@ def make_world(name: str = "ordered", *, n_genes: int = 1000, strength: float = 
     ------
     InputError
         For an unknown world, a negative strength or more genes than the pool has.
+
+    Examples
+    --------
+    >>> make_world("ordered", n_genes=100).loadings.shape
+    (100, 34)
     """
     pool = gene_pool()
     _check(name, n_genes, strength, len(pool))
     graph = StageGraph.hematopoiesis()
     kinds = _gene_kinds(pool, graph)
     rng = stream(seed, "world/genes")
-    base = np.array([BASE[kind][0] + BASE[kind][1] * z for kind, z in zip(kinds, rng.standard_normal(len(pool)), strict=True)])
+    level, spread = np.array([BASE[kind] for kind in kinds]).T
+    base = level + spread * rng.standard_normal(len(pool))
     dispersion = DISPERSION_MEDIAN * np.exp(DISPERSION_SD * rng.standard_normal(len(pool)))
-    module_names, modules = _modules(pool, kinds)
-    if name == "ordered":
-        types = graph.stages
-        effects = _ordered_effects(pool, kinds, graph, seed)
-        activity = _ordered_activity
-    else:
-        types = graph.stages if name == "labels-only" else tuple(UNRELATED_TYPES)
-        effects = _unordered_effects(len(pool), types, name, seed)
-        activity = _unordered_activity
-    keep = slice(0, n_genes)
-    effects = _Effects(effects.kept[:, keep], effects.fading[:, keep], effects.decay[:, keep], effects.onset[:, keep])
-    profiles, latent = activity(effects, types, graph)
-    tissues = ("marrow", "blood", "thymus") if name != "unrelated" else tuple(dict.fromkeys(UNRELATED_TYPES.values()))
-    shifts = {t: TISSUE_SD * stream(seed, f"world/tissue/{t}").standard_normal(len(pool))[keep] for t in tissues}
+    cell_types = tuple(UNRELATED_TYPES) if name == "unrelated" else graph.stages
+    effects, profiles, latent = _programs(name, pool, kinds, graph, cell_types, n_genes, seed)
     loadings = strength * (effects.kept + effects.fading)
+    module_names, modules = _modules(pool, kinds)
     return World(
         name=name,
         strength=float(strength),
         genes=pool[:n_genes],
-        gene_program=_name_programs(pool[:n_genes], kinds, graph, types, loadings, name),
-        cell_types=types,
-        programs=types,
+        gene_program=_main_programs(pool[:n_genes], kinds, graph, cell_types, loadings, name),
+        cell_types=cell_types,
         module_names=module_names,
-        profiles=(base[keep] + strength * profiles).astype(np.float32),
+        profiles=(base[:n_genes] + strength * profiles).astype(np.float32),
         loadings=loadings.T.astype(np.float32),
         latent=latent.astype(np.float32),
-        modules=modules[:, keep].astype(np.float32),
-        tissue_effects=shifts,
-        dispersion=dispersion[keep],
+        modules=modules[:, :n_genes].astype(np.float32),
+        tissue_effects=_tissue_effects(name, len(pool), n_genes, seed),
+        dispersion=dispersion[:n_genes],
     )
 
 
@@ -175,15 +156,32 @@ def _check(name: str, n_genes: int, strength: float, n_pool: int) -> None:
 def _gene_kinds(pool: tuple[str, ...], graph: StageGraph) -> list[str]:
     markers = {gene for genes in gene_programs(graph).values() for gene in genes}
     nuisance = {gene for genes in gene_modules().values() for gene in genes}
-    kinds = []
-    for gene in pool:
+
+    def kind(gene: str) -> str:
         if gene in markers:
-            kinds.append("marker")
-        elif gene in nuisance:
-            kinds.append("module")
-        else:
-            kinds.append("ribosomal" if _RIBOSOMAL.fullmatch(gene) else "other")
-    return kinds
+            return "marker"
+        if gene in nuisance:
+            return "module"
+        return "ribosomal" if _RIBOSOMAL.fullmatch(gene) else "other"
+
+    return [kind(gene) for gene in pool]
+
+
+def _programs(
+    name: str,
+    pool: tuple[str, ...],
+    kinds: list[str],
+    graph: StageGraph,
+    cell_types: tuple[str, ...],
+    n_genes: int,
+    seed: int,
+) -> tuple[Effects, np.ndarray, np.ndarray]:
+    if name == "ordered":
+        free = np.array([i for i, kind in enumerate(kinds) if kind == "other"])
+        effects = ordered_effects(pool, free, graph, seed).first(n_genes)
+        return effects, *ordered_activity(effects, graph)
+    effects = unordered_effects(len(pool), cell_types, f"world/{name}", seed).first(n_genes)
+    return effects, *unordered_activity(effects)
 
 
 def _modules(pool: tuple[str, ...], kinds: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -192,106 +190,43 @@ def _modules(pool: tuple[str, ...], kinds: list[str]) -> tuple[tuple[str, ...], 
     loadings = np.zeros((len(modules) + 1, len(pool)))
     for row, (name, genes) in enumerate(modules.items()):
         columns = [index[gene] for gene in genes if gene in index]
-        loadings[row, columns] = CYCLE_LOADING if name.endswith("phase") else MODULE_LOADING
+        loadings[row, columns] = CYCLE_LOADING if is_cycle(name) else MODULE_LOADING
     loadings[-1, [i for i, kind in enumerate(kinds) if kind == "ribosomal"]] = RIBOSOMAL_LOADING
     return (*modules, "translation"), loadings
 
 
-def _entries(graph: StageGraph, branch: str) -> list[str]:
-    """Stages at which a branch begins."""
-    above = {s: graph.parent(s) for s in graph.stages if graph.branch(s) == branch}
-    return [s for s, parent in above.items() if parent is None or graph.branch(parent) != branch]
+def is_cycle(module: str) -> bool:
+    """Whether a module belongs to the cell cycle, which a cell either runs or does not."""
+    return module.endswith("phase")
 
 
-def _ordered_effects(pool: tuple[str, ...], kinds: list[str], graph: StageGraph, seed: int) -> _Effects:
-    rng = stream(seed, "world/ordered")
-    index = {gene: i for i, gene in enumerate(pool)}
-    row = {stage: i for i, stage in enumerate(graph.stages)}
-    shape = (len(graph), len(pool))
-    kept, fading, decay = np.zeros(shape), np.zeros(shape), np.full(shape, STAGE_DECAY)
-    for program, genes in gene_programs(graph).items():
-        columns = np.array([index[gene] for gene in genes if gene in index])
-        effect = MARKER_EFFECT + EFFECT_SD * rng.standard_normal(len(columns))
-        if program in row:
-            fading[row[program], columns] = effect
-            continue
-        for stage in _entries(graph, program):
-            if stage == graph.root:
-                fading[row[stage], columns] = effect
-                decay[row[stage], columns] = STEM_DECAY
-            else:
-                kept[row[stage], columns] = effect
-    free = np.array([i for i, kind in enumerate(kinds) if kind == "other"])
-    for stage in graph.stages:
-        chosen = rng.choice(free, PATH_GENES_ON + PATH_GENES_OFF, replace=False)
-        sign = np.repeat([1.0, -1.0], [PATH_GENES_ON, PATH_GENES_OFF])
-        if stage != graph.root:
-            kept[row[stage], chosen] = sign * (PATH_EFFECT + EFFECT_SD * rng.standard_normal(len(chosen)))
-    return _Effects(kept, fading, decay, rng.uniform(*ONSET_RANGE, shape))
+def _tissue_effects(name: str, n_pool: int, n_genes: int, seed: int) -> dict[str, np.ndarray]:
+    tissues = tuple(dict.fromkeys(UNRELATED_TYPES.values())) if name == "unrelated" else HEMATOPOIETIC_TISSUES
+    return {t: TISSUE_SD * stream(seed, f"world/tissue/{t}").standard_normal(n_pool)[:n_genes] for t in tissues}
 
 
-def _unordered_effects(n_genes: int, types: tuple[str, ...], name: str, seed: int) -> _Effects:
-    rng = stream(seed, f"world/{name}")
-    shape = (len(types), n_genes)
-    kept = np.zeros(shape)
-    for row in range(len(types)):
-        chosen = rng.choice(n_genes, UNORDERED_GENES * n_genes // 1000, replace=False)
-        sign = rng.choice([1.0, 1.0, -1.0], len(chosen))
-        kept[row, chosen] = sign * (MARKER_EFFECT + EFFECT_SD * rng.standard_normal(len(chosen)))
-    return _Effects(kept, np.zeros(shape), np.ones(shape), rng.uniform(*ONSET_RANGE, shape))
-
-
-def _switched_on(onset: np.ndarray) -> np.ndarray:
-    """Share of the effect reached, (position, gene), scaled to 0 at the parent and 1 at the stage."""
-    at = 1 / (1 + np.exp(-ONSET_SLOPE * (positions()[:, None] - onset)))
-    low, high = 1 / (1 + np.exp(ONSET_SLOPE * onset)), 1 / (1 + np.exp(-ONSET_SLOPE * (1 - onset)))
-    return (at - low) / (high - low)
-
-
-def _ordered_activity(effects: _Effects, types: tuple[str, ...], graph: StageGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Log effects (cell type, position, gene) and progress (cell type, position, program) along the paths from the root."""
-    row = {stage: i for i, stage in enumerate(graph.stages)}
-    at = positions()
-    profiles = np.zeros((len(types), N_POSITIONS, effects.kept.shape[1]))
-    latent = np.zeros((len(types), N_POSITIONS, len(types)))
-    for stage in types:
-        i = row[stage]
-        path = graph.path(stage)
-        for up, ancestor in enumerate(path[-2::-1]):
-            a = row[ancestor]
-            profiles[i] += effects.kept[a] + effects.fading[a] * effects.decay[a] ** (up + at[:, None])
-            latent[i, :, a] = 1.0
-        own = np.ones_like(at)[:, None] if stage == graph.root else _switched_on(effects.onset[i])
-        profiles[i] += own * (effects.kept[i] + effects.fading[i])
-        latent[i, :, i] = 1.0 if stage == graph.root else at
-    return profiles, latent
-
-
-def _unordered_activity(effects: _Effects, types: tuple[str, ...], graph: StageGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Like ``_ordered_activity`` when every type hangs straight under one common state."""
-    del graph
-    profiles = np.stack([_switched_on(onset) * kept for onset, kept in zip(effects.onset, effects.kept, strict=True)])
-    latent = np.einsum("tu,p->tpu", np.eye(len(types)), positions())
-    return profiles, latent
-
-
-def _name_programs(
-    genes: tuple[str, ...], kinds: list[str], graph: StageGraph, types: tuple[str, ...], loadings: np.ndarray, world: str
+def _main_programs(
+    genes: tuple[str, ...],
+    kinds: list[str],
+    graph: StageGraph,
+    cell_types: tuple[str, ...],
+    loadings: np.ndarray,
+    world: str,
 ) -> tuple[str, ...]:
-    """Name each gene's main program: a marker's stage or branch, a module, ribosomal, a path, or none."""
+    """Name each gene's main program: a marker's stage or branch, a path, a cell type, a module, ribosomal or none."""
+    ordered = world == "ordered"
     known: dict[str, str] = {}
-    markers = gene_programs(graph) if world == "ordered" else {}
-    for programs in (markers, gene_modules()):
+    for programs in (gene_programs(graph) if ordered else {}, gene_modules()):
         for name, members in programs.items():
             for gene in members:
                 known.setdefault(gene, name)
-    names = []
-    for i, gene in enumerate(genes):
+
+    def program(i: int, gene: str) -> str:
         strongest = int(np.abs(loadings[:, i]).argmax())
-        if gene in known and (world == "ordered" or kinds[i] == "module"):
-            names.append(known[gene])
-        elif loadings[strongest, i] != 0:
-            names.append(f"path to {types[strongest]}" if world == "ordered" else types[strongest])
-        else:
-            names.append("ribosomal" if kinds[i] == "ribosomal" else "none")
-    return tuple(names)
+        if gene in known and (ordered or kinds[i] == "module"):
+            return known[gene]
+        if loadings[strongest, i] != 0:
+            return f"path to {cell_types[strongest]}" if ordered else cell_types[strongest]
+        return "ribosomal" if kinds[i] == "ribosomal" else "none"
+
+    return tuple(program(i, gene) for i, gene in enumerate(genes))

@@ -12,7 +12,8 @@ def panel(make_file, columns):
     left.obs["plate"] = "p1"
     left.obs["cell_type"] = ["CD4 T cell", "nonsense"] * 12
     right.obs["flag"] = True
-    return read_cells([left, right], **columns, replicate=["plate", None])
+    left.obs["lab"], right.obs["lab"] = "z", "a"
+    return read_cells([left, right], **columns, replicate=["plate", None], study="lab")
 
 
 def assert_equal(a, b) -> None:

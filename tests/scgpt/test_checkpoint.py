@@ -239,7 +239,7 @@ def test_an_archive_that_inflates_is_refused(tmp_path, published):
 
 
 def test_weights_over_the_size_limit_are_refused_unread(tmp_path, published, monkeypatch):
-    monkeypatch.setattr("interp.scgpt.checkpoint.MAX_WEIGHT_BYTES", 1000)
+    monkeypatch.setattr("interp.scgpt.weights.MAX_WEIGHT_BYTES", 1000)
     with pytest.raises(CheckpointError, match="expected 1 to 1,000"):
         read_checkpoint(published.write(tmp_path / "m"))
 

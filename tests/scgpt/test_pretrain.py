@@ -15,15 +15,14 @@ from interp.scgpt.pretrain import PretrainSettings, pretrain
 GENES = [f"GENE{i}" for i in range(24)]
 TINY = PretrainSettings(
     n_layers=1, n_heads=2, d_model=16, d_hid=16, max_tokens=30, dropout=0.1, steps=40, batch_cells=16, tokens=25,
-    profile_genes=24, learning_rate=5e-3, evaluate_every=10, validation_cells=32,
+    profile_genes=24, learning_rate=2e-2, evaluate_every=10, validation_cells=32,
 )  # fmt: skip
 
 
 def cells(name, n_cells, seed):
-    """Two kinds of cells, each with a high and a low half of the genes."""
+    """Cells whose genes differ in level, from 1 to 100 counts: a gene's bin follows from its name."""
     rng = np.random.default_rng(seed)
-    high = (np.arange(24) < 12) == rng.integers(0, 2, n_cells)[:, None].astype(bool)
-    counts = rng.poisson(np.where(high, 30.0, 1.5)).astype(np.float32)
+    counts = rng.poisson(np.geomspace(1, 100, 24), (n_cells, 24)).astype(np.float32)
     adata = anndata.AnnData(
         sparse.csr_matrix(counts),
         obs=pd.DataFrame({"study": "s"}, index=[f"s:{name}{i}" for i in range(n_cells)]),
@@ -50,11 +49,11 @@ def undisturbed(train, held_out, tmp_path_factory):
     return out, pretrain(train, held_out, out, genes=GENES, settings=TINY)
 
 
-def test_training_learns_the_two_kinds_of_cells(undisturbed):
+def test_training_learns_the_levels_of_the_genes(undisturbed):
     curve = pd.read_csv(undisturbed[0] / "learning_curve.csv")
     assert curve["step"].tolist() == [10, 20, 30, 40]
-    assert curve["masked"].iloc[-1] < 0.7 * curve["masked"].iloc[0]
-    assert curve["r2"].max() > 0.4  # without learning it is 0
+    assert curve["masked"].iloc[-1] < 0.5 * curve["masked"].iloc[0]
+    assert curve["r2"].max() > 0.6  # without learning it is 0
 
 
 def test_the_model_is_the_best_one_frozen_and_can_be_saved(undisturbed, tmp_path):
@@ -69,10 +68,8 @@ def test_the_model_is_the_best_one_frozen_and_can_be_saved(undisturbed, tmp_path
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_global_random_state(train, held_out, undisturbed, tmp_path):
     torch.manual_seed(99)
-    before = torch.get_rng_state()
     pretrain(train, held_out, tmp_path, genes=GENES, settings=TINY)
     assert (tmp_path / "best.safetensors").read_bytes() == (undisturbed[0] / "best.safetensors").read_bytes()
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_another_seed_gives_another_model(train, held_out, undisturbed, tmp_path):

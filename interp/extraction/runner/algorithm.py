@@ -105,10 +105,7 @@ class Algorithm:
 def load(folder: str | Path | None = None) -> Algorithm:
     """Read the algorithm of a folder (default: the folder of this file) and check it against its manifest.
 
-    Raises
-    ------
-    FolderError
-        A file is missing, too large, broken, changed since the export, or of another schema.
+    Raises FolderError when a file is missing, too large, broken, changed since the export, or of another schema.
     """
     folder = Path(__file__).resolve().parent if folder is None else Path(folder)
     try:
@@ -165,7 +162,7 @@ def latents(algorithm: Algorithm, counts, genes, totals=None, *, min_coverage: f
     Raises
     ------
     CountsError
-        Not raw counts, empty cells, duplicated genes, or too few of the algorithm's genes.
+        Not raw counts, empty cells, duplicate genes, or too few of the algorithm's genes.
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != len(genes):
@@ -201,7 +198,7 @@ def pseudotime(algorithm: Algorithm, z: np.ndarray) -> np.ndarray:
     return algorithm.beta * np.arccos(np.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT))
 
 
-def match(algorithm: Algorithm, genes, min_coverage: float | None = None) -> tuple[np.ndarray, float]:
+def find(algorithm: Algorithm, genes) -> tuple[np.ndarray, float]:
     """Find the algorithm's genes among the genes given.
 
     Returns
@@ -209,27 +206,27 @@ def match(algorithm: Algorithm, genes, min_coverage: float | None = None) -> tup
     tuple
         Column of each of the algorithm's genes, (gene,), -1 where missing; and the coverage, the share of the map's
         weight (norm of a gene's row times the gene's training sd) that the genes found carry.
-
-    Raises
-    ------
-    CountsError
-        One of the algorithm's genes stands twice, or the coverage is too low.
     """
     names, wanted = list(map(str, genes)), set(algorithm.genes)
-    place = dict(zip(names, range(len(names)), strict=True))
     twice = sorted(gene for gene, number in Counter(names).items() if number > 1 and gene in wanted)
     if twice:
         msg = f"{len(twice)} genes stand twice, such as {', '.join(twice[:5])}; merge them."
         raise CountsError(msg)
+    place = dict(zip(names, range(len(names)), strict=True))
     columns = np.array([place.get(gene, -1) for gene in algorithm.genes])
     weight = np.linalg.norm(algorithm.M, axis=1) * algorithm.gene_sd
-    coverage = float(weight[columns >= 0].sum() / weight.sum()) if weight.any() else 0.0
+    return columns, float(weight[columns >= 0].sum() / weight.sum()) if weight.any() else 0.0
+
+
+def match(algorithm: Algorithm, genes, min_coverage: float | None = None) -> tuple[np.ndarray, float]:
+    """Find the algorithm's genes as `find` does, and refuse when they carry less than `min_coverage` of its weight."""
+    columns, coverage = find(algorithm, genes)
     least = algorithm.min_coverage if min_coverage is None else min_coverage
     if coverage < least or not (columns >= 0).any():
         missing = [gene for gene, column in zip(algorithm.genes, columns, strict=True) if column < 0]
         msg = (
-            f"{len(algorithm.genes) - len(missing)} of the algorithm's {len(algorithm.genes)} genes were found; they "
-            f"carry {coverage:.0%} of its weight and {least:.0%} are needed. Missing: {', '.join(missing[:5])}, ... "
+            f"{len(columns) - len(missing)} of the algorithm's {len(columns)} genes were found; they carry "
+            f"{coverage:.0%} of its weight and {least:.0%} are needed. Missing: {', '.join(missing[:5])}, ... "
             f"Genes are given as symbols such as {algorithm.genes[0]}."
         )
         raise CountsError(msg)

@@ -1,0 +1,179 @@
+"""`summary.md`: what a run found, with every gate, control and verdict as it came out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from interp.evidence import CHOSEN, NULL_FAMILIES, ORDER
+from interp.report.tables import markdown, shown
+from interp.runs.files import write_text
+from interp.runs.seeds import stream
+from interp.stats import bootstrap_interval
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOP_HEADS = 8
+MANY_PASS = 0.5
+
+
+def write_summary(run: Path, title: str) -> None:
+    """Write `summary.md` from the tables of a run.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    title
+        What was studied, for the heading.
+    """
+    judged = json.loads((run / "verdict.json").read_text())
+    config = json.loads((run / "config.json").read_text())
+    parts = [
+        f"# {title}",
+        _answer(judged),
+        "## Panel\n\n" + _panel(run),
+        "## Does the model fit the cells?\n\n" + _model_check(run),
+        "## Verdict per endpoint\n\n" + _verdicts(judged),
+        "## Controls\n\n" + _controls(run, judged),
+        "## Nulls\n\n" + _nulls(judged),
+        "## Heads\n\n" + _heads(run),
+        "## Gates\n\n" + _gates(run),
+        "## Negative control\n\n" + _negative(run),
+        "## Frozen algorithm on the external panel\n\n" + _external(run),
+        "## Settings\n\n" + markdown(pd.DataFrame(config["settings"].items(), columns=["setting", "value"])),
+    ]
+    write_text(run / "summary.md", "\n\n".join(parts) + "\n")
+
+
+def _answer(judged: dict[str, Any]) -> str:
+    found = judged["endpoints"].get(ORDER)
+    if found is None:
+        return "**Undecided.** The order endpoint could not be computed in any donor."
+    readable, specific = found["readable"], found["model_specific"]
+    return (
+        f"**Order of a left-out stage in unseen donors: {shown(found['value'])} (95 % interval {shown(found['lo'])} to "
+        f"{shown(found['hi'])}, {found['n_donors']} donors): {readable['status']}, {specific['status']}.**\n\n"
+        f"- {readable['status']}: {readable['reason']}\n- {specific['status']}: {specific['reason']}"
+    )
+
+
+def _panel(run: Path) -> str:
+    latents = pd.read_csv(run / "latents.csv", index_col=0)
+    splits = json.loads((run / "splits.json").read_text())
+    studies = latents.groupby("study").agg(
+        donors=("donor", "nunique"), anchors=("donor", "size"), exact=("stage", "count"), stages=("stage", "nunique"), cells=("n_cells", "sum")
+    )  # fmt: skip
+    labels = pd.read_csv(run / "labels.csv")
+    unmapped = labels[labels["status"] != "exact"][["panel", "label", "study", "n_cells", "status", "branch"]]
+    disjoint = pd.read_csv(run / "disjoint.csv")
+    text = [
+        f"{len(latents)} anchors on {len(splits['genes']['all'])} genes, {len(splits['splits'])} donor splits.",
+        markdown(studies.reset_index()),
+        "Labels that stand for no single stage:\n\n" + (markdown(unmapped) if len(unmapped) else "none."),
+    ]
+    if len(disjoint):
+        columns = {name: name for name in ("panel", "check", "status", "n_shared", "examples")}
+        text.append("Disjointness from the internal panel:\n\n" + markdown(disjoint, columns))
+    return "\n\n".join(text)
+
+
+def _model_check(run: Path) -> str:
+    return (
+        "Masked-value prediction on the panel's own cells; the means are learned on the very cells they predict.\n\n"
+        + markdown(pd.read_csv(run / "model_check.csv"))
+    )
+
+
+def _verdicts(judged: dict[str, Any]) -> str:
+    rows = [
+        {
+            "endpoint": name, "value": found["value"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
+            "donors": found["n_donors"], "headroom": found["headroom"], "readable": found["readable"]["status"],
+            "p (nulls)": found["readable"]["p"], "model-specific": found["model_specific"]["status"],
+            "p (controls)": found["model_specific"]["p"], "q": found["model_specific"]["q"],
+            "hardest control": found["model_specific"].get("hardest"), "effect": found["model_specific"].get("effect"),
+            "floor": found["model_specific"]["floor"], "donors needed": found["model_specific"].get("donors_needed"),
+        }
+        for name, found in judged["endpoints"].items()
+    ]  # fmt: skip
+    return markdown(pd.DataFrame(rows)) if rows else "Nothing could be judged: the panel cannot be split by donor."
+
+
+def _controls(run: Path, judged: dict[str, Any]) -> str:
+    table = pd.read_csv(run / "controls.csv")
+    if table.empty:
+        return "None: the panel cannot be split by donor."
+    means = table.groupby(["control", "draw", "endpoint"])["value"].mean().groupby(["control", "endpoint"]).mean().unstack()
+    means.insert(0, "draws", table.groupby("control")["draw"].nunique())
+    for name, found in judged["endpoints"].items():
+        if name == ORDER:
+            against = found["model_specific"]["against"]
+            means[f"{name}: effect"] = pd.Series({key: value["effect"] for key, value in against.items()})
+            means[f"{name}: p"] = pd.Series({key: value["p"] for key, value in against.items()})
+    first = [CHOSEN, *sorted(set(means.index) - {CHOSEN}, key=lambda name: -means.loc[name].get(ORDER, np.nan))]
+    return (
+        "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, fit and "
+        "splits.\n\n" + markdown(means.loc[first].reset_index())
+    )
+
+
+def _nulls(judged: dict[str, Any]) -> str:
+    rows = [
+        {"endpoint": name, "family": family, "draws": c["n_draws"], "observed": found["value"], "95th percentile": c["percentile"],
+         "p over draws": c["p_draws"], "at floor": c["at_floor"], "p over donors": c["p_donors"]}
+        for name, found in judged["endpoints"].items()
+        for family, c in found["readable"]["against"].items()
+    ]  # fmt: skip
+    return markdown(pd.DataFrame(rows)) if rows else f"None of {', '.join(NULL_FAMILIES)} could be drawn."
+
+
+def _heads(run: Path) -> str:
+    scores = pd.read_csv(run / "scores.csv")
+    choices = json.loads((run / "choices.json").read_text())
+    chosen = "; ".join(f"{split}: {choice['name']}" for split, choice in choices.items())
+    wide = scores.pivot_table(index="name", columns="role", values="value", dropna=False)
+    for role in ("select", "score"):
+        if role not in wide:
+            wide[role] = np.nan
+    top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
+    agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
+    return (
+        f"Chosen on training donors: {chosen}.\n\nSelection score and held-out score correlate {shown(float(agreement))} (Spearman) "
+        f"over {len(wide)} candidates. Best {len(top)} by selection score:\n\n" + markdown(top.reset_index())
+    )
+
+
+def _gates(run: Path) -> str:
+    gates = pd.DataFrame(json.loads((run / "gates.json").read_text()))
+    if gates.empty:
+        return "None could be taken."
+    gates["null pass rate"] = [
+        f"{shown(rate)} (uninformative)" if rate is not None and rate > MANY_PASS else shown(rate) for rate in gates["null_pass_rate"]
+    ]
+    columns = ("panel", "gate", "pairs", "value", "threshold", "status", "null pass rate", "n", "p", "at_floor", "reason")
+    return markdown(gates, {name: name for name in columns if name in gates})
+
+
+def _negative(run: Path) -> str:
+    try:
+        table = pd.read_csv(run / "negative.csv")
+    except pd.errors.EmptyDataError:
+        return "No negative panel was given."
+    return "Non-hematopoietic cell types, one random stage each, many draws: how often the gates pass.\n\n" + markdown(table)
+
+
+def _external(run: Path) -> str:
+    table = pd.read_csv(run / "external.csv")
+    if table.empty:
+        return "No external panel was given."
+    rows = []
+    for metric, found in table.groupby("metric", sort=False):
+        values = found["value"].dropna().to_numpy()
+        lo, hi = bootstrap_interval(values, rng=stream(0, f"summary {metric}")) if len(values) else (np.nan, np.nan)
+        rows.append({"metric": metric, "mean over donors": values.mean() if len(values) else np.nan, "lo": lo, "hi": hi, "donors": len(values)})
+    return "Single cells, refitted on nothing.\n\n" + markdown(pd.DataFrame(rows))
