@@ -12,7 +12,7 @@ RUN    := runs/default
 SOURCES_OF_INSTALL := pyproject.toml constraints.txt hatch_build.py
 
 # Two workers of one thread each are faster on two cores than one of two, and repeat to the last digit.
-TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=Agg
+TEST_ENV := CI=true OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1 MPLBACKEND=Agg
 WORKERS  ?= 2
 
 .PHONY: discover test lint slow install install-test clean

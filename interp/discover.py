@@ -449,7 +449,7 @@ class _Job:
 
     def _judge(self) -> None:
         table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])
-        judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed) if self.splits else evidence.nothing_to_judge()
+        judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed) if self.splits else {"endpoints": {}}
         write_json(self.path / "verdict.json", judged)
 
     def _headroom(self) -> dict[str, float] | None:
@@ -476,4 +476,4 @@ class _Job:
         draw_figures(self.path, self.graph)
 
     def _summarise(self) -> None:
-        write_summary(self.path, self.name, self.panels.internal, self.anchors)
+        write_summary(self.path, self.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from interp.stats import benjamini_hochberg, bootstrap_interval, permutation_p
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
@@ -84,7 +85,7 @@ def score_table(
         series = dict(zip(SERIES, key, strict=True))
         table = pd.DataFrame([_row(str(name), part, series, seed) for name, part in rows.groupby("name", sort=False)])
         table = _against_null(table, nulls, series)
-        given = floor.get(series["metric"]) if hasattr(floor, "get") else floor
+        given = floor.get(series["metric"]) if isinstance(floor, Mapping) else floor
         if given is not None:
             table["floor"] = float(given)
         table["tied"] = _tied(table)

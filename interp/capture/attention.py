@@ -110,27 +110,24 @@ class _Accumulator:
     """Adds one layer's patterns at a time to the sums."""
 
     def __init__(self, n_layers: int, n_heads: int, n_genes: int) -> None:
-        self.sum = np.zeros((n_layers, n_heads, n_genes * n_genes))
-        self.uniform = np.zeros(n_genes * n_genes)
-        self.count = np.zeros(n_genes * n_genes, np.int64)
-        self.n_genes = n_genes
+        self.sum = np.zeros((n_layers, n_heads, n_genes, n_genes))
+        self.uniform = np.zeros((n_genes, n_genes))
+        self.count = np.zeros((n_genes, n_genes), np.int64)
 
     def locate(self, columns: Int[np.ndarray, "cell token"], lengths: Int[np.ndarray, " cell"]) -> None:
         """Note where the batch's tokens lie in the panel (-1 = outside) and count the pairs."""
-        self.tokens = [np.flatnonzero(row >= 0) for row in columns]
-        at = [row[tokens] for row, tokens in zip(columns, self.tokens, strict=True)]
-        self.flat = [(a[:, None] * self.n_genes + a[None]).ravel() for a in at]
-        for flat, length in zip(self.flat, lengths, strict=True):
-            self.count[flat] += 1
-            self.uniform[flat] += 1 / length
+        self.columns = columns
+        for row, length in zip(columns, lengths, strict=True):
+            at = row[row >= 0]
+            pairs = np.ix_(at, at)
+            self.count[pairs] += 1
+            self.uniform[pairs] += 1 / length
 
     def add(self, layer: int, pattern: torch.Tensor) -> None:
         """Add the patterns of one layer, (cell, head, query, key)."""
-        for row, tokens, flat in zip(pattern, self.tokens, self.flat, strict=True):
-            index = torch.from_numpy(tokens).to(row.device)
-            block = row[:, index][:, :, index].flatten(1).cpu().numpy()  # (head, pair); a gene occurs once a cell
-            for head, values in enumerate(block):
-                self.sum[layer, head][flat] += values
+        from interp.capture.kernel import add_patterns
+
+        add_patterns(self.sum[layer], pattern.detach().cpu().numpy(), self.columns)
 
 
 def attention_sums(
@@ -176,11 +173,7 @@ def attention_sums(
             model.run_with_hooks(batch, fwd_hooks=hooks)
             start += len(batch)
             bar.update(len(batch))
-    n = len(genes)
-    return AttentionSums(
-        sums.sum.reshape(config.n_layers, config.n_heads, n, n), sums.uniform.reshape(n, n), sums.count.reshape(n, n),
-        tuple(genes), len(tokens),
-    )  # fmt: skip
+    return AttentionSums(sums.sum, sums.uniform, sums.count, tuple(genes), len(tokens))
 
 
 def _batch_size(lengths: Int[np.ndarray, " cell"], start: int, n_heads: int) -> int:

@@ -13,6 +13,7 @@ from interp.cells.combine import combine
 from interp.cells.files import panel_sha256
 from interp.cells.labels import empty_report, no_stages, stage_columns
 from interp.cells.names import some
+from interp.cells.obs import STAGE_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def assemble(sources: Sequence[Source], graph: StageGraph | None, *, require_sta
         Files that do not fit together, or labels of which none maps.
     """
     counts, obs, measured = combine(sources)
-    labels = obs.pop("label")
+    labels = obs.pop(STAGE_LABEL)
     if labels.notna().any():
         stages, report = stage_columns(labels, obs["study"], graph, required=require_stages)
     else:

@@ -19,18 +19,9 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 # Columns that the panel defines; a column of the file that has such a name gives way to it.
-OWN_COLUMNS = (
-    "donor",
-    "tissue",
-    "cell_type",
-    "stage",
-    "branch",
-    "study",
-    "depth",
-    "total_counts",
-    "replicate",
-    "label",
-)
+OWN_COLUMNS = ("donor", "tissue", "cell_type", "stage", "branch", "study", "depth", "total_counts", "replicate")
+# What is mapped to a stage, between reading and mapping.
+STAGE_LABEL = "interp_stage_label"
 # They separate the study from a name, and the parts of an anchor's name; h5ad keys cannot hold the slash.
 RESERVED = frozenset(":|/")
 
@@ -82,7 +73,7 @@ def cell_labels(adata: AnnData, columns: Columns, where: str, study: str) -> pd.
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``study:cell``: donor (``study:donor``), tissue, cell_type, label (what is mapped to a stage), study,
+        Indexed by ``study:cell``: donor (``study:donor``), tissue, cell_type, `STAGE_LABEL`, study,
         replicate, all categories, and the file's other columns as they are.
 
     Raises
@@ -96,16 +87,18 @@ def cell_labels(adata: AnnData, columns: Columns, where: str, study: str) -> pd.
     cell_type = _cell_type(adata, columns.cell_type, where)
     donors = _complete(adata, columns.donor, "donor", where)
     labels = {
-        "donor": pd.Categorical(_prefixed(donors, studies, adata)),
+        "donor": donors if is_panel(adata) and columns.donor == "donor" else pd.Categorical(_prefixed(donors, studies)),
         "tissue": _complete(adata, columns.tissue, "tissue", where) if columns.tissue else _constant(UNKNOWN, n),
         "cell_type": cell_type,
-        "label": _stage_label(adata, columns, where, cell_type),
+        STAGE_LABEL: _stage_label(adata, columns, where, cell_type),
         "study": studies,
-        "replicate": _filled(_text(adata, columns.replicate, "replicate", where), "")
-        if columns.replicate
-        else _constant("", n),
+        "replicate": _replicate(adata, columns.replicate, where),
     }
-    names = pd.Index(_prefixed(np.asarray(adata.obs_names.astype(str), dtype=object), studies, adata), dtype=object)
+    own_names = adata.obs_names.astype(str).to_numpy(dtype=object)
+    names = pd.Index(own_names if is_panel(adata) else _prefixed(own_names, studies), dtype=object)
+    hidden = [name for name in OWN_COLUMNS if name in adata.obs and name not in vars(columns).values()]
+    if hidden and not is_panel(adata):
+        log.info("%s: obs columns that give way to the panel's own: %s", where, some(hidden))
     others = adata.obs[adata.obs.columns.difference(OWN_COLUMNS, sort=False)].set_axis(names, axis=0)
     return pd.concat([pd.DataFrame(labels, index=names), others], axis=1)
 
@@ -191,6 +184,10 @@ def _cell_type(adata: AnnData, name: str | None, where: str) -> pd.Categorical:
     return _filled(values, UNKNOWN)
 
 
+def _replicate(adata: AnnData, name: str | None, where: str) -> pd.Categorical:
+    return _filled(_text(adata, name, "replicate", where), "") if name else _constant("", adata.n_obs)
+
+
 def _stage_label(adata: AnnData, columns: Columns, where: str, cell_type: pd.Categorical) -> pd.Categorical:
     if columns.stage is not None:
         return _text(adata, columns.stage, "stage", where)
@@ -207,9 +204,8 @@ def _constant(text: str, n: int) -> pd.Categorical:
     return pd.Categorical.from_codes(np.zeros(n, int), categories=pd.Index([text], dtype=object))
 
 
-def _prefixed(names: pd.Categorical | np.ndarray, studies: pd.Categorical, adata: AnnData) -> np.ndarray:
-    texts = np.asarray(names, dtype=object)
-    return texts if is_panel(adata) else np.asarray(studies, dtype=object) + ":" + texts
+def _prefixed(names: pd.Categorical | np.ndarray, studies: pd.Categorical) -> np.ndarray:
+    return np.asarray(studies, dtype=object) + ":" + np.asarray(names, dtype=object)
 
 
 def _check_study_names(names: pd.Index, where: str) -> None:

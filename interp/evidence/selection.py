@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from interp.evidence.order import hold_out_values, mean_over_donors
 from interp.extraction.let import ALPHAS, RIDGES
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from interp.evidence.fits import Solver
@@ -91,6 +93,15 @@ def choices(
 ) -> dict[str, Choice]:
     """Choose in each of several splits; returns split id to `Choice`."""
     return {split.id: choose(candidates, panel, split, solver, seed=seed) for split in splits}
+
+
+def read_choices(path: Path) -> dict[str, Choice]:
+    """Read choices that were written as JSON: split id to the fields of `Choice`."""
+    found = {}
+    for split, fields in json.loads(path.read_text()).items():
+        scores, tuned = (tuple(float("nan") if v is None else float(v) for v in fields[name]) for name in ("scores", "tuned"))
+        found[split] = Choice(fields["index"], fields["name"], Settings(**fields["settings"]), scores, tuned)
+    return found
 
 
 def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 X_KEY, PSEUDOTIME_KEY, STAGE_KEY = "X_interp", "interp_pseudotime", "interp_stage"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompactAlgorithm(runner.Algorithm):
     """Raw counts to latents, stage, branch and pseudotime, without the model it was taken from.
 
@@ -273,6 +273,11 @@ class CompactAlgorithm(runner.Algorithm):
             min_coverage=min_coverage,
             copy=copy,
         )
+
+    def __repr__(self) -> str:
+        n_genes, n_latent = self.M.shape
+        readouts = ", ".join(sorted(self.readouts)) or "none"
+        return f"CompactAlgorithm({self.name!r}, {n_genes:,} genes, {n_latent} latents, readouts: {readouts})"
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ With interp:
 
 ```python
 import interp
-algorithm = interp.CompactAlgorithm.load("{folder}")
+algorithm = interp.CompactAlgorithm.load("path/of/this/folder")
 cells = algorithm.transform(cells)   # obsm["X_interp"], obs["interp_pseudotime"], obs["interp_stage"]
 ```
 
@@ -44,8 +44,8 @@ in the panel below. Not for diagnosis, and no substitute for an annotation by ma
 - Pseudotime is the angle from the centroid of {root} in units of the ruler (hops between stages). It is the same for a
   cell in any company; it is no time, and does not order cells along branches that the panel lacks.
 - Other technologies, organisms and diseased cells were not part of the panel unless it is listed there.
-- The verdict above counts: where it does not say "model-specific", the model the map was read from deserves no credit
-  for the figures.
+- Unless the verdict above finds the result model-specific, the model that the map was read from deserves no credit for
+  it: a matched control does as well.
 """
 
 
@@ -80,9 +80,9 @@ def algorithm_card(algorithm: CompactAlgorithm) -> str:
         _figures(manifest.get("metrics") or {}),
         INTENDED.format(root=manifest.get("root") or "the root stage"),
         _panel(manifest),
-        USE.format(folder=name, target=algorithm.target_sum, least=algorithm.min_coverage),
+        USE.format(target=algorithm.target_sum, least=algorithm.min_coverage),
         _parameters(algorithm),
-        "## Provenance\n\n" + (_bullets(manifest.get("provenance") or {}) or "Nothing was recorded."),
+        _provenance(manifest.get("provenance") or {}),
         FILES,
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -132,6 +132,11 @@ def _panel(manifest: Mapping[str, Any]) -> str:
             classes = ", ".join(readout["classes"])
             lines.append(f"- {name} ({len(readout['classes'])}): {classes}")
     return "## Panel\n\n" + "\n".join(lines)
+
+
+def _provenance(provenance: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in provenance.items() if key != "panel"}  # the panel has its own section
+    return "## Provenance\n\n" + (_bullets(rest) or "Nothing was recorded.")
 
 
 def _parameters(algorithm: CompactAlgorithm) -> str:

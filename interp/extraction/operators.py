@@ -211,7 +211,9 @@ class Operator:
         if orientation == "out":
             return matrix
         n_genes = len(self.genes)
-        return np.hstack([matrix[:, start : start + n_genes].T for start in range(0, matrix.shape[1], n_genes)])
+        if matrix.shape[1] == n_genes:
+            return matrix.T  # a view; most operators end here
+        return np.hstack([matrix[:, :n_genes].T, matrix[:, n_genes:].T])
 
     def _checked(self, matrix: NDArray) -> NDArray:
         n_genes = len(self.genes)

@@ -20,13 +20,12 @@ from interp.figures.look import (
     SOFT,
     TINY_SIZE,
     axes_for,
-    caption,
     count,
-    legend_below,
     number,
     p_words,
     require_columns,
     style,
+    surround,
     tidy,
     without_unit,
     wrap,
@@ -61,7 +60,7 @@ def controls_forest(
     controls: pd.DataFrame,
     *,
     endpoint: str,
-    observed: str = "observed",
+    observed: str = "chosen",
     null_95: float | None = None,
     p: Mapping[str, float] | None = None,
     verdict: str | None = None,
@@ -117,9 +116,9 @@ def controls_forest(
             _draw(ax, y, arm, colour=OBSERVED if arm.name == observed else SOFT)
         _lines(ax, arms, observed, null_95)
         _axes(ax, arms, label, p=tidy(p), observed=observed)
-        legend_below(ax, _legend(arms, observed, null_95), columns=2)
         default = f"{without_unit(label)} against its controls"
-        caption(ax, default if title is None else title, _note(arms, observed, verdict))
+        handles = _legend(arms, observed, null_95)
+        surround(ax, default if title is None else title, _note(arms, observed, verdict), handles, columns=2)
     return ax
 
 

@@ -17,12 +17,11 @@ from interp.figures.look import (
     OBSERVED,
     REFERENCE,
     axes_for,
-    caption,
     count,
-    legend_below,
     number,
     require_columns,
     style,
+    surround,
     tidy,
 )
 from interp.runs.seeds import stream
@@ -90,9 +89,9 @@ def distance_ruler(
         ax.set_xlabel("stage distance (hops in the stage tree)")
         ax.set_ylabel(label)
         ax.set_xticks(hops if len(hops) <= 16 else hops[::2])
-        legend_below(ax, _legend(pairs), columns=2)
         default = "Latent distance against stage distance"
-        caption(ax, default if title is None else title, _note(pairs, len(obs), rho))
+        words = _note(pairs, len(obs), rho)
+        surround(ax, default if title is None else title, words, _legend(pairs), columns=2)
     return ax
 
 

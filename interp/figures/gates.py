@@ -16,14 +16,15 @@ from interp.figures.look import (
     INK,
     PAGE,
     SMALL_SIZE,
+    SOFT,
     TINY_SIZE,
     axes_for,
-    caption,
     count,
     number,
     percent,
     require_columns,
     style,
+    surround,
     wrap,
 )
 
@@ -47,8 +48,8 @@ def gate_board(
     Parameters
     ----------
     gates
-        Rows of `gates.json`: gate, panel, value, threshold, status; reason, n, p, at_floor, null_pass_rate and
-        sense ("<=" or ">=") are used where they exist.
+        Rows of `gates.json`: gate, panel, value, threshold, status; pairs, reason, n, at_floor, null_pass_rate and
+        sense ("<=" or ">=") are used where they exist. Several kinds of pairs make a row of the board each.
     title
         Own title instead of the default one; "" for none.
     ax
@@ -66,26 +67,34 @@ def gate_board(
     """
     table = gates if isinstance(gates, pd.DataFrame) else pd.DataFrame(list(gates))
     require_columns(table, ["gate", "panel", "value", "threshold", "status"], what="The table of gates")
-    names, panels = list(dict.fromkeys(table["gate"])), list(dict.fromkeys(table["panel"]))
-    rows = table.to_dict("records")
+    rows = [{**row, "row": _row_name(row, table)} for row in table.to_dict("records")]
+    panels, names = list(dict.fromkeys(table["panel"])), list(dict.fromkeys(row["row"] for row in rows))
     with style():
         width = COLUMN if len(panels) <= 2 else PAGE
         ax = axes_for(ax, width, ROW * len(names) + 0.85)
         _grid(ax, names, panels)
         inches = (width - 1.0) / max(len(panels), 1)
         for row in rows:
-            _cell(ax, panels.index(row["panel"]), names.index(row["gate"]), row, inches)
-        caption(ax, _title(table) if title is None else title, _note(rows))
+            _cell(ax, panels.index(row["panel"]), names.index(row["row"]), row, inches)
+        known = {(row["panel"], row["row"]) for row in rows}
+        for x, y in np.ndindex(len(panels), len(names)):
+            if (panels[x], names[y]) not in known:
+                ax.text(x + 0.5, y + 0.5, "not measured", ha="center", va="center", size=TINY_SIZE, color=SOFT)
+        surround(ax, _title(table) if title is None else title, _note(rows))
     return ax
+
+
+def _row_name(row: Mapping[str, Any], table: pd.DataFrame) -> str:
+    name = str(row["gate"]).replace("_", " ")
+    several = "pairs" in table and table["pairs"].nunique() > 1
+    return f"{name}, {row['pairs']} pairs" if several else name
 
 
 def _grid(ax: Axes, names: list[str], panels: list[str]) -> None:
     ax.set_xlim(0, len(panels))
     ax.set_ylim(len(names), 0)
     ax.set_xticks(np.arange(len(panels)) + 0.5, [wrap(name, 22) for name in panels], size=SMALL_SIZE)
-    ax.set_yticks(
-        np.arange(len(names)) + 0.5, [wrap(str(name).replace("_", " "), 16) for name in names], size=SMALL_SIZE
-    )
+    ax.set_yticks(np.arange(len(names)) + 0.5, [wrap(name, 16) for name in names], size=SMALL_SIZE)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

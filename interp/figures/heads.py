@@ -20,13 +20,12 @@ from interp.figures.look import (
     SMALL_SIZE,
     TINY_SIZE,
     axes_for,
-    caption,
     count,
-    legend_below,
     number,
     require_columns,
     side_bar,
     style,
+    surround,
     without_unit,
 )
 
@@ -53,7 +52,8 @@ def head_heatmap(
 ) -> Axes:
     """Draw a score as layers x heads, ties hatched, the null and its floor marked on the colour bar.
 
-    A head with several operators (kinds, orientations) shows its best one, and the note says so.
+    A head with several operators (kinds, orientations) shows one of them, and the note says so: for held-out scores
+    the one that is best on the training donors where the table has those, otherwise the best one.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def head_heatmap(
         When columns are missing, no row has the metric, or several targets are left.
     """
     rows = _select(table, metric=metric, target=target, role=role)
-    best = _best_per_head(rows)
+    best, chosen = _one_per_head(rows, table)
     n_layers, n_heads = (int(best[axis].max()) + 1 for axis in ("layer", "head"))
     scores = np.full((n_layers, n_heads), np.nan)
     scores[best["layer"], best["head"]] = best["value"]
@@ -102,7 +102,7 @@ def head_heatmap(
         _mark_null(side_bar(ax, image), label, null_mean, floor)
         default = f"{without_unit(label)} of every head"
         handles = _legend(scores, tied, null_mean, floor)
-        surround(ax, default if title is None else title, _note(rows, best, scores, tied), handles)
+        surround(ax, default if title is None else title, _note(rows, best, scores, tied, chosen=chosen), handles)
     return ax
 
 
@@ -128,12 +128,24 @@ def _select(table: pd.DataFrame, *, metric: str, target: str | None, role: str |
     return rows
 
 
-def _best_per_head(rows: pd.DataFrame) -> pd.DataFrame:
+def _one_per_head(rows: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    # A held-out score must not be the best of several, so the training donors choose where their scores are known.
     rows = rows.assign(layer=rows["layer"].astype(int), head=rows["head"].astype(int))
     rows = rows.assign(value=pd.to_numeric(rows["value"], errors="coerce"))
     given = rows["tied"] if "tied" in rows else pd.Series(data=False, index=rows.index)
     rows = rows.assign(tied=given.map(lambda flag: str(flag).lower() in ("true", "1", "1.0")))
-    return rows.sort_values("value", ascending=False, kind="stable").drop_duplicates(["layer", "head"])
+    chosen = {"role", "name"} <= set(rows) and set(rows["role"]) == {"score"} and (table["role"] == "select").any()
+    rows = rows.assign(rank=rows["name"].map(_training_values(rows, table)) if chosen else rows["value"])
+    rows = rows.sort_values(["rank", "value"], ascending=False, kind="stable").drop_duplicates(["layer", "head"])
+    return rows.sort_values("value", ascending=False, kind="stable"), bool(chosen)
+
+
+def _training_values(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
+    same = (table["role"] == "select") & (table["metric"] == rows["metric"].iloc[0])
+    if "target" in rows:
+        same &= table["target"].isna() | table["target"].isin(rows["target"])
+    values = pd.to_numeric(table.loc[same].set_index("name")["value"], errors="coerce")
+    return values[~values.index.duplicated()]
 
 
 def _null(rows: pd.DataFrame) -> tuple[float, float]:
@@ -207,7 +219,7 @@ def _legend(scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float
     return handles
 
 
-def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray) -> str:
+def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray, *, chosen: bool) -> str:
     parts = []
     if np.isfinite(scores).any():
         top = best.iloc[0]
@@ -218,7 +230,7 @@ def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.n
         parts.append(f"{int(tied.sum())} of {scores.size} heads tied")
     per_head = rows.groupby(["layer", "head"]).size().max()
     if per_head > 1:
-        parts.append(f"best of {per_head} operators a head")
+        parts.append(f"one of {per_head} operators a head, best on {'training donors' if chosen else 'this score'}")
     role = str(rows["role"].iloc[0]) if "role" in rows and rows["role"].nunique() == 1 else ""
     kind = {"score": "held-out donor", "select": "training donor"}.get(role, "donor")
     if "n_donors" in rows and rows["n_donors"].notna().any():

@@ -20,14 +20,13 @@ from interp.figures.look import (
     Graph,
     axes_for,
     branch_colours,
-    caption,
     count,
     donor_looks,
-    legend_below,
     percent,
     require_columns,
     study_markers,
     style,
+    surround,
 )
 from interp.figures.placing import label_points
 
@@ -104,7 +103,8 @@ def latent_manifold(
         _frame(ax, shares, directions=directions)
         handles = _branch_legend(kept, graph) if colour == "branch" else _donor_legend(kept)
         default = "Latent manifold by branch and stage" if colour == "branch" else "Latent manifold by donor and study"
-        caption(ax, default if title is None else title, _note(kept, int((~finite).sum()), centroids, edges, note))
+        words = _note(kept, int((~finite).sum()), centroids, edges, note)
+        surround(ax, default if title is None else title, words, handles)
         size = TINY_SIZE if width == COLUMN else TINY_SIZE + 0.5
         names = list(centroids)
         label_points(ax, names, np.array([centroids[s] for s in names]), avoid=xy, lines=samples, size=size)

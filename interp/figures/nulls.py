@@ -18,12 +18,11 @@ from interp.figures.look import (
     SOFT,
     TINY_SIZE,
     axes_for,
-    caption,
     count,
-    legend_below,
     number,
     p_words,
     style,
+    surround,
     without_unit,
     wrap,
 )
@@ -94,8 +93,10 @@ def null_distribution(
         _axes(ax, list(draws), label)
         if np.isfinite(value):
             ax.axvline(value, color=OBSERVED, lw=1.4)
-        legend_below(ax, _legend(value, higher_is_better=higher_is_better))
-        caption(ax, _title(label) if title is None else title, _note(draws, value, passed, lost, n_donors))
+        default = f"{without_unit(label)} against its null"
+        handles = _legend(value, higher_is_better=higher_is_better)
+        words = _note(draws, value, passed, lost, n_donors)
+        surround(ax, default if title is None else title, words, handles)
     return ax
 
 
@@ -138,14 +139,16 @@ def _border(values: np.ndarray, *, higher_is_better: bool) -> float:
     percentile = PERCENTILE if higher_is_better else 100 - PERCENTILE
     if not lost.any():
         return float(np.percentile(values, percentile))
-    method = "higher" if higher_is_better else "lower"
-    return float(np.percentile(np.where(lost, worst, values), percentile, method=method))
+    filled = np.where(lost, worst, values)
+    if higher_is_better:
+        return float(np.percentile(filled, percentile, method="higher"))
+    return float(np.percentile(filled, percentile, method="lower"))
 
 
 def _axes(ax: Axes, names: list[str], label: str) -> None:
     ax.set_ylim(len(names) - 0.95, -1.02)
     single = len(names) == 1
-    ticks = [] if single else np.arange(len(names)) - HEIGHT / 2
+    ticks = [] if single else [row - HEIGHT / 2 for row in range(len(names))]
     ax.set_yticks(ticks, [] if single else [wrap(name.replace("_", " "), 18) for name in names], size=SMALL_SIZE)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
@@ -158,10 +161,6 @@ def _legend(observed: float, *, higher_is_better: bool) -> list[Line2D]:
     if np.isfinite(observed):
         handles.insert(0, Line2D([], [], color=OBSERVED, lw=1.4, label=f"observed {number(observed)}"))
     return handles
-
-
-def _title(label: str) -> str:
-    return f"{without_unit(label)} against its null"
 
 
 def _note(draws: dict[str, np.ndarray], observed: float, passed: int, lost: int, n_donors: int | None) -> str:

@@ -13,20 +13,19 @@ from interp.figures.look import (
     COLUMN,
     OBSERVED,
     SMALL_SIZE,
+    SOFT,
     TINY_SIZE,
     axes_for,
-    caption,
     count,
-    legend_below,
     percent,
     side_bar,
     style,
+    surround,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SPECIAL = "#8A8A8A"
 LOWEST_SHOWN = 1e-4
 """Attention below this is drawn as this: the colours are logarithmic."""
 
@@ -94,7 +93,7 @@ def cell_tokens(
         note += f"{count(int(real.sum()), 'gene token')}, the {len(order)} highest drawn"
         if special.any():
             note += f"; besides {', '.join(sorted(set(names[special])))}"
-        caption(ax, "Tokens of one cell" if title is None else title, note)
+        surround(ax, "Tokens of one cell" if title is None else title, note)
     return ax
 
 
@@ -161,11 +160,10 @@ def attention_pattern(
         ax.set_ylabel("query: token attending")
         ax.spines[:].set_visible(False)
         side_bar(ax, image, extend="min").set_label("attention weight (log scale)", size=SMALL_SIZE)
-        if np.isnan(pattern).any():
-            legend_below(ax, [Patch(facecolor="white", edgecolor=SPECIAL, label="not computable")])
+        lost = [Patch(facecolor="white", edgecolor=SOFT, label="not computable")] if np.isnan(pattern).any() else []
         note = f"the {len(order)} of {count(len(genes), 'token')} that receive most ({percent(share)} of all attention)"
         default = f"Attention of {head}" if head else "Attention of one head"
-        caption(ax, default if title is None else title, f"{cell}: {note}" if cell else note)
+        surround(ax, default if title is None else title, f"{cell}: {note}" if cell else note, lost)
     return ax
 
 

@@ -18,12 +18,11 @@ from interp.figures.look import (
     TINY_SIZE,
     axes_for,
     canvas_scale,
-    caption,
     lay_out,
-    legend_below,
     number,
     require_columns,
     style,
+    surround,
     tidy,
     without_unit,
     wrap,
@@ -101,9 +100,9 @@ def learning_curve(
             handles.append(Line2D([], [], ls="", marker="o", ms=6, mfc="none", mec=INK, label="best"))
         for value in lines.values():
             ax.axhline(value, color=REFERENCE, lw=0.8, ls=(0, (1, 1.2)), zorder=1)
-        legend_below(ax, handles)
         default = f"Learning curve: {without_unit(label).lower()}"
-        caption(ax, default if title is None else title, _note(best, step, validation, lines, higher=higher_is_better))
+        words = _note(best, step, validation, lines, higher=higher_is_better)
+        surround(ax, default if title is None else title, words, handles)
         _name_baselines(ax, lines)
     return ax
 

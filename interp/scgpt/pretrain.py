@@ -129,7 +129,9 @@ def pretrain(
         n_vocab=len(vocabulary), n_layers=settings.n_layers, n_heads=settings.n_heads, d_model=settings.d_model,
         d_hid=settings.d_hid, max_tokens=settings.max_tokens, dropout=settings.dropout,
     )  # fmt: skip
-    trainer = _Trainer(HookedScGPT(config, vocabulary), settings, out)
+    with torch.device("meta"):  # weights are drawn later, from the training's own stream
+        model = HookedScGPT(config, vocabulary)
+    trainer = _Trainer(model.to_empty(device="cpu"), settings, out)
     trainer.identify(train, held_out, genes)
     corpora = [_corpus(cells, vocabulary, config, settings.seed) for cells in (train, held_out)]
     trainer.run(*corpora)
@@ -257,7 +259,7 @@ class _Trainer:
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
-        curve = pd.read_csv(self.out / "learning_curve.csv")
+        curve = pd.read_csv(self.out / "learning_curve.csv", float_precision="round_trip")
         self.curve = curve[curve["step"] <= self.step].to_dict("records")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from interp.cells.genes import match_genes
-from interp.errors import InputError, VocabularyError
+from interp.errors import InputError
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from interp.scgpt.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
-
-# Below this share of matched genes (of the smaller of panel and vocabulary) the ids or the organism are wrong.
-MIN_MATCHED = 0.2
 
 
 @dataclass(frozen=True)
@@ -143,13 +140,6 @@ def tokenize_ragged(
         raise InputError(msg)
     counts = csr_matrix(cells.X)
     match = match_genes(cells.var_names, vocabulary.genes, counts_per_gene=np.asarray(counts.sum(0)).ravel())
-    if match.fraction < MIN_MATCHED:
-        msg = (
-            f"only {len(match.matched)} of {cells.n_vars} genes are in the vocabulary ({match.fraction:.0%} of the smaller "
-            f"set, {MIN_MATCHED:.0%} expected); the first genes are {list(cells.var_names[:3])}. The model knows human "
-            "symbols such as 'CD3D': pass gene_key= to read_cells for a column that holds them"
-        )
-        raise VocabularyError(msg)
     columns = np.flatnonzero([gene in match.matched for gene in cells.var_names])
     ids = vocabulary.ids([match.matched[gene] for gene in cells.var_names[columns]])
     order = np.argsort(ids)

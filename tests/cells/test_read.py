@@ -187,10 +187,12 @@ def test_impossible_totals_are_errors(make_file, columns) -> None:
         read_cells(adata, **columns, total_counts="n_umi")
 
 
-def test_what_a_single_file_has_beside_its_counts_stays(make_file, columns) -> None:
+def test_what_a_single_file_has_beside_its_counts_stays(make_file, columns, caplog) -> None:
+    caplog.set_level("INFO")
     adata = make_file()
     adata.obs["true_pseudotime"] = np.linspace(0, 1, 24)
     adata.obs["stage"] = "foreign name"
+    adata.obs["label"] = "kept"
     adata.var["program"] = [f"p{i}" for i in range(12)]
     adata.layers["rate"] = adata.X * 0.5
     adata.uns["truth"] = {"world": "ordered"}
@@ -200,6 +202,8 @@ def test_what_a_single_file_has_beside_its_counts_stays(make_file, columns) -> N
     assert (cells.layers["rate"] != adata.layers["rate"]).nnz == 0
     assert cells.uns["truth"] == {"world": "ordered"}
     assert "foreign name" not in set(cells.obs["stage"])
+    assert "columns that give way to the panel's own: stage" in caplog.text
+    assert set(cells.obs["label"]) == {"kept"}
 
 
 def test_the_input_is_left_as_it_was(make_file, columns) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from interp.biology import StageGraph
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.extraction.let import LetFit, LetProblem, fit_let
 from interp.extraction.operators import Operator, operators_from_sums
@@ -78,7 +79,7 @@ def fitted(operator: Operator, expression: np.ndarray, obs: pd.DataFrame) -> Let
     groups = np.arange(len(obs)) % 6
     keys = obs["stage"] + "|" + groups.astype(str)
     anchors = np.array([expression[keys == key].mean(axis=0) for key in sorted(set(keys))])
-    depth = np.array([STAGES[key.split("|")[0]][0] for key in sorted(set(keys))], dtype=float)
-    ruler = np.abs(depth[:, None] - depth[None, :])
+    at = [list(STAGES).index(key.split("|")[0]) for key in sorted(set(keys))]
+    ruler = StageGraph.hematopoiesis().ruler(list(STAGES))[np.ix_(at, at)]
     basis = SpanBasis.from_features(operator.apply(anchors))
     return fit_let([LetProblem(basis, ruler)], n_latent=10, n_starts=1, max_iter=200)[0]

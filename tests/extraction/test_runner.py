@@ -130,7 +130,7 @@ def test_a_changed_folder_is_refused(world, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["genes"].reverse()
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(runner.FolderError, match="manifest.json was changed"):
+    with pytest.raises(runner.FolderError, match=r"manifest\.json was changed"):
         runner.load(folder)
     done = run(folder, "import algorithm; sys.exit(algorithm.main(sys.argv[1:]))", "counts.csv")
     assert done.returncode == 4

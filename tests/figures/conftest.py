@@ -109,10 +109,10 @@ def gates() -> list[dict]:
 
 
 def controls(n_donors: int = 6, n_draws: int = 5) -> pd.DataFrame:
-    """Observed 0.5, three controls below, donors 0.01 apart; `hvg` holds no number."""
+    """Chosen 0.5, three controls below, donors 0.01 apart; `hvg` holds no number."""
     rows = []
     for control, mean, draws in (
-        ("observed", 0.5, 1),
+        ("chosen", 0.5, 1),
         ("no operator", 0.3, 1),
         ("gaussian", 0.2, n_draws),
         ("hvg", np.nan, 1),

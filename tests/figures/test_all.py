@@ -75,13 +75,14 @@ def test_a_new_figure_is_of_paper_width_and_cuts_nothing_off(name: str) -> None:
     ax = FIGURES[name]()
     assert ax.get_figure().get_figwidth() in (3.5, 7.2)
     assert made.outside(ax) == []
+    assert figures.look.text_of(ax, "title")
     assert min(text.get_size() for text in ax.findobj(mpl.text.Text) if text.get_text()) >= 4.9
     box = ax.get_window_extent()
     assert box.width > 0.35 * ax.get_figure().bbox.width
     assert box.height > 0.25 * ax.get_figure().bbox.height
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [name for name in FIGURES if " " not in name])
 def test_given_axes_are_drawn_on_and_settings_return(name: str) -> None:
     before = dict(mpl.rcParams)
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
@@ -92,8 +93,7 @@ def test_given_axes_are_drawn_on_and_settings_return(name: str) -> None:
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", ["null", "gates", "tokens"])
 def test_a_title_is_replaced_or_left_out(name: str) -> None:
     assert figures.look.text_of(FIGURES[name](title="Mine"), "title") == "Mine"
     assert figures.look.text_of(FIGURES[name](title=""), "title") == ""
-    assert figures.look.text_of(FIGURES[name](), "title")

@@ -14,7 +14,7 @@ def rows(ax):
 
 def test_the_observed_arm_is_on_top_and_controls_fall_by_mean():
     ax = controls_forest(controls(), endpoint="order")
-    assert rows(ax) == ["observed", "no operator", "gaussian", "hvg"]
+    assert rows(ax) == ["chosen", "no operator", "gaussian", "hvg"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
 
 
@@ -55,9 +55,7 @@ def test_p_is_written_beside_its_row():
 
 def test_without_an_observed_arm_or_any_number_the_note_says_so():
     table = controls()
-    assert "no observed arm" in text_of(
-        controls_forest(table[table["control"] != "observed"], endpoint="order"), "note"
-    )
+    assert "no observed arm" in text_of(controls_forest(table[table["control"] != "chosen"], endpoint="order"), "note")
     nothing = controls_forest(table.assign(value=np.nan), endpoint="order")
     assert "observed: not computable" in text_of(nothing, "note")
 

@@ -40,6 +40,14 @@ def test_a_frame_and_rows_give_the_same_board():
     assert words(gate_board(pd.DataFrame(gates()))) == words(gate_board(gates()))
 
 
+def test_kinds_of_pairs_get_rows_of_their_own_and_gaps_are_named():
+    rows = [{**row, "pairs": pairs} for row in gates()[1:3] for pairs in ("all", "within-study")]
+    ax = gate_board(rows)
+    names = [" ".join(tick.get_text().split()) for tick in ax.get_yticklabels()]
+    assert names[:2] == ["donor holdout, all pairs", "donor holdout, within-study pairs"]
+    assert words(ax).count("not measured") == 4
+
+
 def test_gates_without_nulls_say_so():
     rows = [{key: value for key, value in row.items() if key != "null_pass_rate"} for row in gates()]
     assert text_of(gate_board(rows), "note") == "null pass rates not measured"

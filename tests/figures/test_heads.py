@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from interp.errors import InputError
@@ -18,7 +19,7 @@ def test_every_head_shows_its_best_operator_and_the_best_head_is_named():
     np.testing.assert_allclose(shown, 0.01 * np.arange(12).reshape(3, 4))
     note = text_of(ax, "note")
     assert "best L2H3 0.11" in note
-    assert "best of 2 operators a head" in note
+    assert "one of 2 operators a head, best on this score" in note
     assert "15 held-out donors" in note
 
 
@@ -56,10 +57,18 @@ def test_no_head_computable_is_said():
     assert "no head computable" in text_of(head_heatmap(scores().assign(value=np.nan), metric="order"), "note")
 
 
+def test_the_operator_of_a_held_out_score_is_chosen_on_training_donors():
+    held_out = scores()
+    select = held_out.assign(role="select", value=-held_out["value"])  # training donors prefer the other operator
+    names = [f"L{layer}H{head}.{name}" for layer, head, name in held_out[["layer", "head", "name"]].to_numpy()]
+    table = pd.concat([held_out.assign(name=names), select.assign(name=names)])
+    ax = head_heatmap(table, metric="order")
+    np.testing.assert_allclose(ax.images[0].get_array(), 0.01 * np.arange(12).reshape(3, 4) - 0.3)
+    assert "one of 2 operators a head, best on training donors" in text_of(ax, "note")
+
+
 def test_scores_are_preferred_to_selections_and_both_can_be_asked_for():
-    both = scores()
-    table = np.concatenate([both.to_numpy(), both.assign(role="select", value=0.7).to_numpy()])
-    table = both.iloc[:0].reindex(range(len(table))).assign(**dict(zip(both.columns, table.T, strict=True)))
+    table = pd.concat([scores(), scores().assign(role="select", value=0.7)])
     assert "best L2H3 0.11" in text_of(head_heatmap(table, metric="order"), "note")
     assert "training donors" in text_of(head_heatmap(table, metric="order", role="select"), "note")
 

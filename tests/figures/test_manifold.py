@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -45,9 +45,7 @@ def test_the_tree_joins_centroids_along_its_edges(graph):
     xy, _ = _principal_plane(latents, directions=False)
     centre = {stage: xy[(obs["stage"] == stage).to_numpy()].mean(axis=0) for stage in LINE}
     drawn = sorted((tuple(np.round(e.xyann, 9)), tuple(np.round(e.xy, 9))) for e in edges(ax))
-    wanted = sorted(
-        (tuple(np.round(centre[a], 9)), tuple(np.round(centre[b], 9))) for a, b in zip(LINE, LINE[1:], strict=False)
-    )
+    wanted = sorted((tuple(np.round(centre[a], 9)), tuple(np.round(centre[b], 9))) for a, b in pairwise(LINE))
     assert drawn == wanted
     assert set(labels(ax)) == set(LINE)
 

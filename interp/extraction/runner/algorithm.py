@@ -47,11 +47,7 @@ class CountsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A linear readout of the latents: classes by softmax, or one value.
-
-    Two classes have one row of coefficients (for the second class), more have one row each, a value has one row and
-    no classes. `coef` is (row, latent), `intercept` (row,).
-    """
+    """A linear readout: `coef` (row, latent), `intercept` (row,); one row per class, one for two classes or a value."""
 
     classes: tuple
     coef: np.ndarray
@@ -275,11 +271,7 @@ def check_share(sums: np.ndarray, totals: np.ndarray) -> None:
 
 
 def read_counts(path: str | Path, totals: str | None = None) -> tuple:
-    """Read (cells, genes, counts, totals or None) from a .csv or .npz file.
-
-    A CSV has a header of gene symbols and one row per cell with the cell's name first; `totals` names a column that
-    holds the cells' totals. An .npz has arrays `counts` (cell, gene), `genes`, and where there are `cells`, `totals`.
-    """
+    """Read (cells, genes, counts, totals or None) from a .csv or .npz file; their forms stand in the help of `main`."""
     path = Path(path)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:

@@ -1,0 +1,36 @@
+"""Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
+
+from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
+from interp.evidence.controls import (
+    COEXPRESSION,
+    COOCCURRENCE,
+    NO_OPERATOR,
+    UNTRAINED,
+    coexpression,
+    cooccurrence,
+    gene_correlation,
+    no_operator,
+    randomised,
+)
+from interp.evidence.controls import RANDOM as RANDOM_CONTROLS
+from interp.evidence.endpoints import secondary_endpoints
+from interp.evidence.fits import Solver
+from interp.evidence.gates import frozen_gates, gates
+from interp.evidence.headroom import oracle, true_loadings
+from interp.evidence.holdouts import PAIRS
+from interp.evidence.negative import negative_control, negative_panel
+from interp.evidence.nulls import FAMILIES as NULL_FAMILIES
+from interp.evidence.nulls import null_arms
+from interp.evidence.order import ORDER, donor_values, order_endpoint
+from interp.evidence.outside import read_cells_by_donor
+from interp.evidence.panel import WHOLE, Labels, Panel
+from interp.evidence.selection import Choice, arm_of, choices, endpoint_scores, read_choices, selection_scores
+from interp.evidence.verdict import verdict
+
+__all__ = [
+    "CHOSEN", "COEXPRESSION", "COOCCURRENCE", "NO_OPERATOR", "NULL_FAMILIES", "ORDER", "PAIRS", "RANDOM_CONTROLS", "UNTRAINED", "WHOLE",
+    "Arm", "Candidates", "Choice", "Labels", "Panel", "Settings", "Solver", "arm_of", "choices", "coexpression", "cooccurrence",
+    "donor_values", "endpoint_scores", "frozen_gates", "gates", "gene_correlation", "negative_control", "negative_panel", "no_operator",
+    "null_arms", "oracle", "order_endpoint", "randomised", "read_cells_by_donor", "read_choices", "secondary_endpoints",
+    "selection_scores", "true_loadings", "verdict",
+]  # fmt: skip
