@@ -44,14 +44,14 @@ $(VENV)/.made:
 
 $(VENV)/.installed: $(VENV)/.made $(SOURCES_OF_INSTALL)
 	@echo "Installing interp into $(VENV) ..."
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --no-compile --constraint constraints.txt --editable .
 	@touch $@
 
 # The scgpt package is the reference of the parity tests; its own requirements are older than ours and not needed.
 $(VENV)/.installed-test: $(VENV)/.made $(SOURCES_OF_INSTALL)
 	@echo "Installing interp and what its tests need into $(VENV) ..."
-	@$(PIP) install --constraint constraints.txt --editable '.[test]'
-	@$(PIP) install --no-deps scgpt==0.2.4
+	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[test]'
+	@$(PIP) install --no-compile --no-deps scgpt==0.2.4
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from interp.figures.look import (
     axes_for,
     count,
     number,
+    p_number,
     percent,
     require_columns,
     style,
@@ -35,9 +37,15 @@ UNINFORMATIVE = 0.5
 """A gate that more than this share of the null draws passes tells nothing (design: "a gate that most nulls pass")."""
 STATUS = {"pass": ("✓", "#CFE4F2"), "fail": ("✗", "#F8D9C4"), "not computable": ("○", "#EDEDED")}
 """Sign and tint of a status; the word itself is always written."""
+TIED = "\u00a0"
+"""A space at which no line is broken."""
 UNINFORMATIVE_HATCH = "...."
 ROW = 0.52
 """Height of a gate's row in inches: four lines of small text."""
+LINE = 0.1
+"""One more line, in inches."""
+QUALIFIER = r" (holdout|\(.*\))$"
+"""How a gate was taken, at the end of its name."""
 
 
 def gate_board(
@@ -67,11 +75,13 @@ def gate_board(
     """
     table = gates if isinstance(gates, pd.DataFrame) else pd.DataFrame(list(gates))
     require_columns(table, ["gate", "panel", "value", "threshold", "status"], what="The table of gates")
-    rows = [{**row, "row": _row_name(row, table)} for row in table.to_dict("records")]
+    records = table.to_dict("records")
+    placed = [_row_and_kind(record, table) for record in records]
+    rows = [{**record, "row": name, "kind": kind} for record, (name, kind) in zip(records, placed, strict=True)]
     panels, names = list(dict.fromkeys(table["panel"])), list(dict.fromkeys(row["row"] for row in rows))
     with style():
         width = COLUMN if len(panels) <= 2 else PAGE
-        ax = axes_for(ax, width, ROW * len(names) + 0.85)
+        ax = axes_for(ax, width, (ROW + LINE * any(row["kind"] for row in rows)) * len(names) + 0.85)
         _grid(ax, names, panels)
         inches = (width - 1.0) / max(len(panels), 1)
         for row in rows:
@@ -84,10 +94,20 @@ def gate_board(
     return ax
 
 
-def _row_name(row: Mapping[str, Any], table: pd.DataFrame) -> str:
+def _row_and_kind(row: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, str]:
+    """Name the board's row of a gate, and what kind of that gate it is when the row holds several.
+
+    "donor holdout" on one panel and "donor (within group, frozen)" on another share the row "donor".
+    """
+    names = table["gate"].astype(str).str.replace("_", " ")
+    stems = names.str.replace(QUALIFIER, "", regex=True)
     name = str(row["gate"]).replace("_", " ")
+    stem, kind = re.sub(QUALIFIER, "", name), ""
+    if names[stems == stem].nunique() > 1:
+        kind = name.removeprefix(stem).strip(" ()")
+        name = stem
     several = "pairs" in table and table["pairs"].nunique() > 1
-    return f"{name}, {row['pairs']} pairs" if several else name
+    return f"{name}, {row['pairs']} pairs" if several else name, kind
 
 
 def _grid(ax: Axes, names: list[str], panels: list[str]) -> None:
@@ -115,22 +135,24 @@ def _cell(ax: Axes, x: int, y: int, row: Mapping[str, Any], inches: float) -> No
 
 
 def _lines(row: Mapping[str, Any], characters: int) -> str:
+    kind = [row["kind"]] if row["kind"] else []
     value, threshold, reason = _float(row["value"]), _float(row["threshold"]), row.get("reason")
     if row["status"] == "not computable" or not np.isfinite(value):
-        return wrap(str(reason) if isinstance(reason, str) and reason else "no value", characters, lines=3)
+        return "\n".join(
+            [*kind, wrap(str(reason) if isinstance(reason, str) and reason else "no value", characters, lines=3)]
+        )
     p_like = _smaller_is_better(row)
-    digits = 4 if p_like else 2
-    first = f"{number(value, digits=digits)}"
+    written = p_number if p_like else number
+    first = written(value)
     if np.isfinite(threshold):
-        sense = "≤" if p_like else "≥"
-        first += f", asked {sense} {number(threshold, digits=3 if p_like else 2)}"
+        first += f", asked {'≤' if p_like else '≥'}{TIED}{written(threshold)}"
     n = _float(row.get("n"))
     if np.isfinite(n):
-        first += f", n = {n:,.0f}"
+        first += f", n{TIED}={TIED}{n:,.0f}"
     if row.get("at_floor") in (True,):  # NumPy's True as well, NaN not
         first += " (p at its floor)"
     rate = _float(row.get("null_pass_rate"))
-    lines = wrap(first, characters, lines=2).split("\n")
+    lines = [*kind, *wrap(first, characters, lines=2).split("\n")]
     if np.isfinite(rate):
         lines.append(f"{percent(rate)} of nulls pass" + (":" if _uninformative(row) else ""))
         if _uninformative(row):

@@ -207,7 +207,12 @@ def p_words(p: float | None, *, at_floor: bool = False) -> str:
     """Write a p-value; one at its floor is the smallest that the number of draws can give, and says so."""
     if p is None or not np.isfinite(p):
         return "p not computable"
-    return f"p = {np.format_float_positional(p, 2, fractional=False, trim='-')}" + (" (its floor)" if at_floor else "")
+    return f"p = {p_number(p)}" + (" (its floor)" if at_floor else "")
+
+
+def p_number(p: float) -> str:
+    """Write a p-value with two digits that count."""
+    return np.format_float_positional(p, 2, fractional=False, trim="-")
 
 
 def percent(share: float) -> str:

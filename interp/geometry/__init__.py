@@ -1,1 +1,6 @@
-"""Pure measurements of latent geometry: neighbourhoods, distances, rank correlations, dimension, pseudotime."""
+"""Pure measurements of latent geometry: neighbourhoods and pseudotime."""
+
+from interp.geometry.neighbourhoods import trustworthiness
+from interp.geometry.pseudotime import geodesic_pseudotime
+
+__all__ = ["geodesic_pseudotime", "trustworthiness"]

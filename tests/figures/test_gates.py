@@ -48,6 +48,18 @@ def test_kinds_of_pairs_get_rows_of_their_own_and_gaps_are_named():
     assert words(ax).count("not measured") == 4
 
 
+def test_a_holdout_and_its_frozen_namesake_share_a_row_and_say_which_they_are():
+    rows = [
+        {**gates()[0], "gate": "donor holdout"},
+        {**gates()[0], "gate": "donor (within group, frozen)", "panel": "external"},
+        {**gates()[0], "gate": "branch holdout"},
+    ]
+    ax = gate_board(rows)
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["donor", "branch holdout"]
+    assert "✓ pass within group, frozen 0.90" in words(ax)
+    assert "✓ pass holdout 0.90" in words(ax)
+
+
 def test_gates_without_nulls_say_so():
     rows = [{key: value for key, value in row.items() if key != "null_pass_rate"} for row in gates()]
     assert text_of(gate_board(rows), "note") == "null pass rates not measured"

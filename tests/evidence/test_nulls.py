@@ -1,0 +1,91 @@
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from interp.errors import InputError
+from interp.evidence import Arm
+from interp.evidence.nulls import COHERENT, FAMILIES, LOOK_UP, SHUFFLED_FEATURES, SHUFFLED_RULER, coherent, null_arms
+from interp.evidence.nulls import shuffled_rulers
+from interp.evidence.panel import Labels
+from interp.stats import permutation_p
+
+
+def all_rulers(labels):
+    return {labels.permuted(order).ruler.tobytes() for order in permutations(range(len(labels)))}
+
+
+def test_few_classes_are_enumerated(graph):
+    labels = Labels.of(graph, ["HSC", "CMP", "GMP", "NK"])
+    found = [null.ruler.tobytes() for null in coherent(labels, 199, 0)]
+    assert len(set(found)) == len(found)
+    assert set(found) == all_rulers(labels) - {labels.ruler.tobytes()}
+
+
+def test_the_enumerated_null_gives_the_exact_permutation_p(graph):
+    labels = Labels.of(graph, ["HSC", "CMP", "GMP", "NK", "CLP"])
+    latent = np.random.default_rng(0).normal(size=(5, 5))
+
+    def statistic(some):
+        return float((some.ruler * latent).sum())
+
+    every = [statistic(labels.permuted(order)) for order in permutations(range(5))]
+    exact = np.mean([value >= statistic(labels) - 1e-12 for value in every])
+    nulls = [statistic(null) for null in coherent(labels, 199, 0)]
+    assert permutation_p(statistic(labels), nulls).p == pytest.approx(exact)
+    assert (1 + len(nulls)) * math.factorial(5) // len(all_rulers(labels)) == math.factorial(5)
+
+
+def test_sampling_draws_distinct_maps_from_the_same_set(graph):
+    labels = Labels.of(graph, ["HSC", "CMP", "GMP", "NK", "CLP", "MEP"])
+    sampled = [null.ruler.tobytes() for null in coherent(labels, 50, 0)]
+    assert len(set(sampled)) == 50
+    assert set(sampled) < all_rulers(labels) - {labels.ruler.tobytes()}
+    larger = coherent(Labels.of(graph, graph.stages[:12]), 30, 0)
+    assert len({null.ruler.tobytes() for null in larger}) == 30
+
+
+def test_one_map_moves_ruler_branch_and_depth(graph):
+    labels = Labels.of(graph, ["HSC", "CMP", "GMP", "NK", "CLP", "MEP", "naive B"])
+    for null in coherent(labels, 20, 3):
+        assert null.ruler.tolist() == graph.ruler(null.stages).tolist()
+        assert sorted(null.stages) == sorted(labels.stages)
+        assert null.depth.tolist() == [graph.depth(stage) for stage in null.stages]
+
+
+def test_a_shuffled_ruler_keeps_its_distances_and_the_names(graph):
+    labels = Labels.of(graph, graph.stages[:6])
+    upper = np.triu_indices(6, 1)
+    for null in shuffled_rulers(labels, 10, 0):
+        assert sorted(null.ruler[upper]) == sorted(labels.ruler[upper])
+        assert (null.ruler == null.ruler.T).all()
+        assert null.stages == labels.stages
+
+
+def test_null_arms_by_family(planted):
+    panel, features, _ = planted()
+    arm = Arm("chosen", lambda _: features)
+    arms = null_arms(arm, panel, seed=0, n_coherent=5, n_other=3)
+    assert [sum(a.name == family for a in arms) for family in FAMILIES] == [5, 3, 3, 3]
+    assert {a.family for a in arms} == {"null"}
+    split = panel.splits[0]
+    by_name = {(a.name, a.draw): a for a in arms}
+    assert by_name[COHERENT, 0].features is arm.features
+    assert by_name[SHUFFLED_RULER, 2].features is arm.features
+    codes = by_name[LOOK_UP, 1].features(split)
+    for stage in range(len(panel.labels)):
+        assert len(np.unique(codes[panel.classes == stage], axis=0)) == 1
+    shuffled = by_name[SHUFFLED_FEATURES, 0].features(split)
+    train, test = panel.train(split), panel.test(split)
+    assert (np.sort(shuffled[train], axis=0) == np.sort(features[train], axis=0)).all()
+    assert (shuffled[test] == features[test]).all()
+    assert (shuffled[train] != features[train]).mean() > 0.9
+    assert (by_name[SHUFFLED_FEATURES, 1].features(split) != shuffled).any()
+    assert (by_name[SHUFFLED_FEATURES, 0].features(split) == shuffled).all()
+
+
+def test_a_family_needs_draws(planted):
+    panel, features, _ = planted()
+    with pytest.raises(InputError, match="at least one draw"):
+        null_arms(Arm("chosen", lambda _: features), panel, seed=0, n_other=0)
