@@ -66,16 +66,27 @@ def _part(cells, text: str):
 
 def _sections(model, train, held_out, external, curve) -> dict:
     values, probes = [], []
-    for name, test in {"kang_1488": _part(held_out, "kang_1488"), "Paul plate9": _part(held_out, "plate9"), "10x, 3 donors": external}.items():
+    for name, test in {
+        "kang_1488": _part(held_out, "kang_1488"),
+        "Paul plate9": _part(held_out, "plate9"),
+        "10x, 3 donors": external,
+    }.items():
         table = masked_value_scores({"scgpt-mini": model, "untrained": untrained_like(model, 0)}, test, train)
         values.append(table.assign(cells=name))
     pairs = {
         "kang_1488 from the other Kang donors": (_part(train, "kang_"), _part(held_out, "kang_1488")),
         "Paul plate9 from the other plates": (_part(train, "plate"), _part(held_out, "plate9")),
-        "10x_5p from the other 10x donors": (external[~external.obs["donor"].str.contains("5p")].copy(), _part(external, "5p")),
+        "10x_5p from the other 10x donors": (
+            external[~external.obs["donor"].str.contains("5p")].copy(),
+            _part(external, "5p"),
+        ),
     }
     for name, (known, test) in pairs.items():
-        found = probe_classes(representations(model, known, test, width=model.config.d_model), known.obs["cell_type"], test.obs["cell_type"])
+        found = probe_classes(
+            representations(model, known, test, width=model.config.d_model),
+            known.obs["cell_type"],
+            test.obs["cell_type"],
+        )
         probes.append(pooled(found, "balanced_accuracy").assign(task=name))
     n = sum(p.numel() for p in model.parameters())
     best = curve.loc[(curve["masked"] + curve["profile"]).idxmin()]

@@ -30,7 +30,9 @@ FEW = 5
 
 def panel(**options):
     """Simulate and read a panel."""
-    return read_cells(simulate(stages="all", **options), donor="donor", tissue="tissue", cell_type="cell_type", study="study")
+    return read_cells(
+        simulate(stages="all", **options), donor="donor", tissue="tissue", cell_type="cell_type", study="study"
+    )
 
 
 def main(out: Path) -> None:

@@ -19,7 +19,13 @@ Pair = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def model_free(
-    train: AnnData, test: AnnData, genes: Sequence[str], *, width: int, components: Sequence[int] = (10, 50), seed: int = 0
+    train: AnnData,
+    test: AnnData,
+    genes: Sequence[str],
+    *,
+    width: int,
+    components: Sequence[int] = (10, 50),
+    seed: int = 0,
 ) -> dict[str, Pair]:
     """Represent training and test cells without a model.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
 
-# Entries of the patterns held at once in one layer (cell x head x query x key); 64 MiB in float32.
-PATTERN_ENTRIES = 2**24
+# Entries of the patterns held at once in one layer (cell x head x query x key); 4 MiB in float32 stay in the cache, and
+# larger batches were slower.
+PATTERN_ENTRIES = 2**20
 SCHEMA = 1
 
 
@@ -56,7 +57,11 @@ class AttentionSums:
             msg = f"sums over {len(self.genes)} and {len(other.genes)} genes, or of different models, cannot be added"
             raise InputError(msg)
         return AttentionSums(
-            self.sum + other.sum, self.uniform + other.uniform, self.count + other.count, self.genes, self.n_cells + other.n_cells
+            self.sum + other.sum,
+            self.uniform + other.uniform,
+            self.count + other.count,
+            self.genes,
+            self.n_cells + other.n_cells,
         )
 
     def subset(self, genes: Sequence[str]) -> AttentionSums:
@@ -64,11 +69,13 @@ class AttentionSums:
         at = {gene: i for i, gene in enumerate(self.genes)}
         missing = [gene for gene in genes if gene not in at]
         if missing:
-            msg = f"{len(missing)} genes are not in these sums, among them {missing[:3]}; sum over a panel that holds them"
+            msg = f"{len(missing)} genes are not in these sums, such as {missing[:3]}; sum over a panel that holds them"
             raise InputError(msg)
         keep = np.array([at[gene] for gene in genes])
         pairs = np.ix_(keep, keep)
-        return AttentionSums(self.sum[:, :, keep[:, None], keep], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells)
+        return AttentionSums(
+            self.sum[:, :, keep[:, None], keep], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells
+        )
 
     def save(self, folder: Path) -> None:
         """Write the sums as a zarr group."""
@@ -95,15 +102,15 @@ class AttentionSums:
 
         try:
             group = zarr.open_group(folder, mode="r")
-            attrs = dict(group.attrs)
+            attrs: dict[str, Any] = dict(group.attrs)
         except (OSError, ValueError) as error:
             msg = f"{folder} holds no attention sums ({error}); make them with interp.capture.attention_sums"
             raise StoreError(msg) from error
         if attrs.get("schema") != SCHEMA:
             msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {SCHEMA}; make the sums again"
             raise StoreError(msg)
-        arrays = (group[name][:] for name in ("sum", "uniform", "count"))
-        return cls(*arrays, tuple(attrs["genes"]), int(attrs["n_cells"]))
+        total, uniform, count = (np.asarray(group[name]) for name in ("sum", "uniform", "count"))
+        return cls(total, uniform, count, tuple(map(str, attrs["genes"])), int(attrs["n_cells"]))
 
 
 class _Accumulator:
@@ -116,12 +123,10 @@ class _Accumulator:
 
     def locate(self, columns: Int[np.ndarray, "cell token"], lengths: Int[np.ndarray, " cell"]) -> None:
         """Note where the batch's tokens lie in the panel (-1 = outside) and count the pairs."""
+        from interp.capture.kernel import add_pairs
+
         self.columns = columns
-        for row, length in zip(columns, lengths, strict=True):
-            at = row[row >= 0]
-            pairs = np.ix_(at, at)
-            self.count[pairs] += 1
-            self.uniform[pairs] += 1 / length
+        add_pairs(self.count, self.uniform, columns, lengths)
 
     def add(self, layer: int, pattern: torch.Tensor) -> None:
         """Add the patterns of one layer, (cell, head, query, key)."""

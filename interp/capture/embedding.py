@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 TOKENS_AT_ONCE = 32_768
 
 
-def cell_embeddings(model: HookedScGPT, tokens: GeneTokens, *, normalize: bool = False) -> Float[np.ndarray, "cell d_model"]:
+def cell_embeddings(
+    model: HookedScGPT, tokens: GeneTokens, *, normalize: bool = False
+) -> Float[np.ndarray, "cell d_model"]:
     """Return the final `<cls>` row of every cell, in the order of the tokens.
 
     Parameters

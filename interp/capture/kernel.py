@@ -36,3 +36,28 @@ def add_patterns(total: np.ndarray, pattern: np.ndarray, columns: np.ndarray) ->
                     column = columns[cell, key]
                     if column >= 0:
                         total[head, row, column] += pattern[cell, head, query, key]
+
+
+@njit
+def add_pairs(count: np.ndarray, uniform: np.ndarray, columns: np.ndarray, lengths: np.ndarray) -> None:
+    """Count the pairs of panel genes that are tokens of the same cell, in place.
+
+    Parameters
+    ----------
+    count
+        int64 (gene, gene); one is added per cell.
+    uniform
+        float64 (gene, gene); one over the cell's tokens is added.
+    columns
+        Place of every token in the panel, -1 = outside, int64 (cell, token).
+    lengths
+        Tokens of each cell, int64 (cell,).
+    """
+    for cell in range(columns.shape[0]):
+        share = 1.0 / lengths[cell]
+        for row in columns[cell]:
+            if row >= 0:
+                for column in columns[cell]:
+                    if column >= 0:
+                        count[row, column] += 1
+                        uniform[row, column] += share

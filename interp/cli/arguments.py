@@ -20,7 +20,10 @@ Donor = Annotated[str, typer.Option(help="obs column that names the donor.", ric
 Tissue = Annotated[str, typer.Option(help="obs column that names the tissue.", rich_help_panel="Columns")]
 CellType = Annotated[str, typer.Option(help="obs column that names the cell type.", rich_help_panel="Columns")]
 Study = Annotated[
-    str, typer.Option(help="obs column that names the study; the file's name where it is missing.", rich_help_panel="Columns")
+    str,
+    typer.Option(
+        help="obs column that names the study; the file's name where it is missing.", rich_help_panel="Columns"
+    ),
 ]
 Replicate = Annotated[
     list[str] | None,
@@ -31,7 +34,8 @@ TotalCounts = Annotated[
     typer.Option(help="obs column with the counts over all genes, where a file was cut to fewer.", rich_help_panel="Columns"),
 ]  # fmt: skip
 GeneKey = Annotated[
-    list[str] | None, typer.Option(help="var column with gene symbols, where var_names hold ids.", rich_help_panel="Columns")
+    list[str] | None,
+    typer.Option(help="var column with gene symbols, where var_names hold ids.", rich_help_panel="Columns"),
 ]
 
 
@@ -57,9 +61,7 @@ def spread_lists(words: Sequence[str], options: Collection[str]) -> list[str]:
     return spread
 
 
-def read_panel(
-    paths: Sequence[Path], columns: dict[str, Any], *, require_stages: bool = True
-) -> AnnData:
+def read_panel(paths: Sequence[Path], columns: dict[str, Any], *, require_stages: bool = True) -> AnnData:
     """Read h5ad files as one panel; optional columns count where a file has them.
 
     Parameters

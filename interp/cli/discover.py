@@ -13,9 +13,15 @@ from interp.cli import arguments as given
 def discover(
     *,
     model: Annotated[str, typer.Option(help="Checkpoint folder, scgpt-mini or scgpt-sim.")] = "scgpt-sim",
-    cells: Annotated[list[Path] | None, typer.Option(help="h5ad files with raw counts; the embedded simulated atlas without.")] = None,
-    external: Annotated[list[Path] | None, typer.Option(help="h5ad files of other donors, for the frozen algorithm.")] = None,
-    negative: Annotated[list[Path] | None, typer.Option(help="h5ad files of non-hematopoietic cells, for the negative control.")] = None,
+    cells: Annotated[
+        list[Path] | None, typer.Option(help="h5ad files with raw counts; the embedded simulated atlas without.")
+    ] = None,
+    external: Annotated[
+        list[Path] | None, typer.Option(help="h5ad files of other donors, for the frozen algorithm.")
+    ] = None,
+    negative: Annotated[
+        list[Path] | None, typer.Option(help="h5ad files of non-hematopoietic cells, for the negative control.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run continues there.")] = Path("runs/default"),
     donor: given.Donor = "donor",
     tissue: given.Tissue = "tissue",
@@ -25,7 +31,9 @@ def discover(
     total_counts: given.TotalCounts = None,
     gene_key: given.GeneKey = None,
     splits: Annotated[int, typer.Option(min=2, help="Donor folds; every donor is tested once.")] = 3,
-    attention_cells: Annotated[int, typer.Option(min=1, help="Training cells whose attention makes an operator.")] = 600,
+    attention_cells: Annotated[
+        int, typer.Option(min=1, help="Training cells whose attention makes an operator.")
+    ] = 600,
     genes: Annotated[int, typer.Option(min=10, help="Most genes of the operator panel.")] = 1200,
     draws: Annotated[int, typer.Option(min=1, help="Draws of each random control; 99 for a publication.")] = 20,
     label_nulls: Annotated[int, typer.Option(min=1, help="Refits under permuted stages.")] = 199,
@@ -55,4 +63,6 @@ def discover(
     )  # fmt: skip
     folder = run(model, panel, external=outside, negative=other, out=out, settings=settings)
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
-    typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, scores.csv, algorithm/, figures/")
+    typer.echo(
+        f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, scores.csv, algorithm/, figures/"
+    )

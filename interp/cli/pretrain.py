@@ -15,7 +15,10 @@ def pretrain(
     cells: Annotated[list[Path], typer.Option(help="h5ad files with raw counts, one or several.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
     hold_out: Annotated[
-        list[str], typer.Option(help="Part of a donor's or replicate's name; its cells are kept for early stopping. May be repeated.")
+        list[str],
+        typer.Option(
+            help="Part of a donor's or replicate's name; its cells are kept for early stopping. May be repeated."
+        ),
     ],
     donor: given.Donor = "donor",
     tissue: given.Tissue = "tissue",
@@ -31,7 +34,9 @@ def pretrain(
     steps: Annotated[int, typer.Option(min=1)] = 2800,
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     dropout: Annotated[float, typer.Option(min=0, max=1)] = 0.1,
-    min_cells: Annotated[int, typer.Option(min=1, help="A gene enters the vocabulary when so many training cells express it.")] = 10,
+    min_cells: Annotated[
+        int, typer.Option(min=1, help="A gene enters the vocabulary when so many training cells express it.")
+    ] = 10,
     seed: int = 0,
 ) -> None:
     """Pretrain a small scGPT by masked values and whole profiles; an interrupted training continues.

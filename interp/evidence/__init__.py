@@ -1,6 +1,7 @@
 """Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
+from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
     COOCCURRENCE,
@@ -28,9 +29,44 @@ from interp.evidence.selection import Choice, arm_of, choices, endpoint_scores, 
 from interp.evidence.verdict import verdict
 
 __all__ = [
-    "CHOSEN", "COEXPRESSION", "COOCCURRENCE", "NO_OPERATOR", "NULL_FAMILIES", "ORDER", "PAIRS", "RANDOM_CONTROLS", "UNTRAINED", "WHOLE",
-    "Arm", "Candidates", "Choice", "Labels", "Panel", "Settings", "Solver", "arm_of", "choices", "coexpression", "cooccurrence",
-    "donor_values", "endpoint_scores", "frozen_gates", "gates", "gene_correlation", "negative_control", "negative_panel", "no_operator",
-    "null_arms", "oracle", "order_endpoint", "randomised", "read_cells_by_donor", "read_choices", "secondary_endpoints",
-    "selection_scores", "true_loadings", "verdict",
-]  # fmt: skip
+    "CHOSEN",
+    "COEXPRESSION",
+    "COOCCURRENCE",
+    "NO_OPERATOR",
+    "NULL_FAMILIES",
+    "ORDER",
+    "PAIRS",
+    "RANDOM_CONTROLS",
+    "UNTRAINED",
+    "WHOLE",
+    "Arm",
+    "Campaign",
+    "Candidates",
+    "Choice",
+    "Labels",
+    "Panel",
+    "Settings",
+    "Solver",
+    "arm_of",
+    "choices",
+    "coexpression",
+    "cooccurrence",
+    "donor_values",
+    "endpoint_scores",
+    "frozen_gates",
+    "gates",
+    "gene_correlation",
+    "negative_control",
+    "negative_panel",
+    "no_operator",
+    "null_arms",
+    "oracle",
+    "order_endpoint",
+    "randomised",
+    "read_cells_by_donor",
+    "read_choices",
+    "secondary_endpoints",
+    "selection_scores",
+    "true_loadings",
+    "verdict",
+]

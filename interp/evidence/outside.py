@@ -49,7 +49,9 @@ def read_cells_by_donor(
         for metric, column in truth.items():
             known = mine & obs[column].notna().to_numpy()
             true = obs[column].astype(object).to_numpy()[known]
-            rows.append((metric, donor, balanced(true, np.asarray(predicted[metric], dtype=object)[known]), int(known.sum())))
+            rows.append(
+                (metric, donor, balanced(true, np.asarray(predicted[metric], dtype=object)[known]), int(known.sum()))
+            )
         for metric, column in numbers.items():
             if column in obs:
                 values = obs[column].to_numpy(np.float64)

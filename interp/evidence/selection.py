@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from interp.evidence.arms import Arm, Candidates, Settings, as_float
-from interp.evidence.holdouts import inner_hold_outs, leave_one_stage_out
+from interp.evidence.holdouts import grouped_hold_outs, inner_hold_outs
 from interp.evidence.order import hold_out_values, mean_over_donors
 from interp.extraction.let import ALPHAS, RIDGES
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from interp.evidence.fits import Solver
     from interp.evidence.holdouts import HoldOut
@@ -99,7 +99,9 @@ def read_choices(path: Path) -> dict[str, Choice]:
     """Read choices that were written as JSON: split id to the fields of `Choice`."""
     found = {}
     for split, fields in json.loads(path.read_text()).items():
-        scores, tuned = (tuple(float("nan") if v is None else float(v) for v in fields[name]) for name in ("scores", "tuned"))
+        scores, tuned = (
+            tuple(float("nan") if v is None else float(v) for v in fields[name]) for name in ("scores", "tuned")
+        )
         found[split] = Choice(fields["index"], fields["name"], Settings(**fields["settings"]), scores, tuned)
     return found
 
@@ -156,10 +158,10 @@ def selection_scores(candidates: Candidates, panel: Panel, chosen: Mapping[str, 
     return pd.DataFrame(rows, columns=["split", "candidate", "role", "value", "chosen"])
 
 
-def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver) -> pd.DataFrame:
-    """Measure the order endpoint of every candidate on the test donors, at the default settings.
+def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver, *, seed: int) -> pd.DataFrame:
+    """Measure every candidate on the test donors, at the default settings, with a third of the stages left out.
 
-    It serves to show how well the selection score foretells the endpoint, never to choose.
+    It serves to show how well the selection score foretells what unseen donors show, never to choose.
 
     Parameters
     ----------
@@ -169,6 +171,8 @@ def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver) -> pd.
         The anchors.
     solver
         How adaptors are fitted.
+    seed
+        Seed of the groups of stages.
 
     Returns
     -------
@@ -177,7 +181,7 @@ def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver) -> pd.
     """
     rows = []
     for split in panel.splits:
-        refits = leave_one_stage_out(panel, split)
+        refits = grouped_hold_outs(panel, split, seed)
         names = candidates.names(split)
         work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
         found = criteria(panel, work, solver)

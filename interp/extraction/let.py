@@ -1,15 +1,16 @@
 """LET: the linear map whose angles reproduce a ruler, fitted to many small problems at once.
 
-The loss of one problem, over anchors x standardised with the training mean and sd, and z = W (x - b):
+The loss of one problem, over anchors x standardised with the training mean and sd, and z = W (x - b), is the sum of
 
-    mean over pairs i < j of (beta arccos cos(z_i, z_j) - ruler_ij)^2
-    + alpha * mean over anchors and kept features of (W^T z + b - x)^2
-    + ridge * (||W||^2 / latent variance) * (mean variance along the directions of the span)
+- the stress, mean over pairs i < j of (beta arccos cos(z_i, z_j) - ruler_ij)^2;
+- alpha * mean over anchors and kept features of (W^T z + b - x)^2;
+- ridge * v * mean over anchors of beta^2 (||W||^2 - ||W^T u_i||^2) / ||z_i||^2, with u_i = z_i / ||z_i|| and v the mean
+  variance along the directions of the span: the mean square, in ruler units, by which noise of variance v in every
+  direction would move an anchor. So ``ridge`` is the variance of the noise in units of v, whatever the number of
+  features and anchors. Angles do not see the length of z, and a plain ||W||^2 is escaped by shrinking W;
+- BETA_RIDGE * beta^2, which keeps the radius of the sphere finite.
 
-The last factor makes ``ridge`` free of units: it multiplies 1 for weights spread evenly over the span's directions, less
-for weights on directions in which the anchors vary much, more for weights that lean on directions in which they hardly
-vary, whatever the number of features and anchors. Dividing by the variance of the latents matters because angles
-do not see the scale of W: a plain ``||W||^2`` is escaped by shrinking W.
+beta has a closed form, and is put in at every evaluation.
 """
 
 import logging
@@ -32,9 +33,9 @@ logger = logging.getLogger(__name__)
 N_LATENT = 10
 # Weight of the reconstruction (design: start 0.1) and of the ridge, and the grids both are tuned over.
 ALPHA = 0.1
-RIDGE = 0.3
+RIDGE = 0.1
 ALPHAS = (0.01, 0.1, 1.0)
-RIDGES = (0.03, 0.3, 3.0)
+RIDGES = (0.01, 0.1, 1.0)
 N_STARTS = 5
 MAX_ITER = 3000
 COSINE_LIMIT = 1.0 - 1e-7
@@ -271,7 +272,7 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
     coords = np.ascontiguousarray(basis.train.T)
     best, winner = None, 0
     for start in range(n_starts):
-        theta = _informed_start(problem, n_latent, seed) if start == 0 else _random_start(basis.rank, n_latent, seed, start)
+        theta = _start(problem, start, n_latent, seed)
         result = minimise(
             theta, coords, basis.variance, problem.ruler, problem.alpha, problem.ridge,
             basis.n_features, n_latent, max_iter,
@@ -293,14 +294,20 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
     )
 
 
-def _random_start(rank: int, n_latent: int, seed: int, start: int) -> np.ndarray:
-    rng = stream(seed, "let-start", f"{start}")
-    weights = rng.standard_normal((n_latent, rank)) / np.sqrt(rank)
-    return np.concatenate([weights.ravel(), np.zeros(rank)])
+def _start(problem: LetProblem, start: int, n_latent: int, seed: int) -> np.ndarray:
+    """First A and b of a start, as one vector: start 0 is informed by the ruler, the others are random."""
+    rank = problem.basis.rank
+    spark = stream(seed, "let-start", str(start)).standard_normal((n_latent, rank)) / np.sqrt(rank)
+    offset = np.zeros(rank)
+    if start == 0:
+        weights, offset = _informed(problem, n_latent)
+        # A latent that starts at zero would stay there, and the ruler alone may leave some empty.
+        spark = weights * (np.linalg.norm(spark) / np.linalg.norm(weights)) + SPARK * spark
+    return np.concatenate([spark.ravel(), offset])
 
 
-def _informed_start(problem: LetProblem, n_latent: int, seed: int) -> np.ndarray:
-    """Place the anchors on a sphere by the ruler alone, then regress those places on the anchors' coordinates."""
+def _informed(problem: LetProblem, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Place the anchors on a sphere by the ruler alone, and regress those places on the anchors' coordinates."""
     basis, ruler = problem.basis, problem.ruler
     gram = np.cos(ruler * (START_ANGLE / ruler.max()))
     n = len(gram)
@@ -311,10 +318,7 @@ def _informed_start(problem: LetProblem, n_latent: int, seed: int) -> np.ndarray
     centre = places.mean(axis=0)
     floor = START_RIDGE * basis.variance.mean()
     weights = ((places - centre).T @ basis.train) / (n * (basis.variance + floor))
-    # A latent that starts at zero would stay there; the ruler alone may leave some empty.
-    weights += SPARK * np.linalg.norm(weights) * stream(seed, "let-start", "0").standard_normal(weights.shape) / np.sqrt(weights.size)
-    offset = -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
-    return np.concatenate([weights.ravel(), offset])
+    return weights, -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
 
 
 def _principal(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:

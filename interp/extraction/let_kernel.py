@@ -10,8 +10,11 @@ from numba import njit
 
 # Cosines are clipped to +-(1 - COSINE_MARGIN) before arccos (design, adaptor numerics).
 COSINE_MARGIN = 1e-7
-# Added to squared latent norms, so that a latent at the origin has a finite gradient. Latents have norms of order 1 to 100.
+# Added to squared latent norms, so that a latent at the origin has a finite gradient. Norms are of order 1 to 100.
 NORM_FLOOR = 1e-12
+# Weight of beta squared: without it some problems have no minimum, as anchors on an ever smaller cap of an ever larger
+# sphere approach a flat map. At 1e-4 the sphere's radius stays around 10 ruler units and the fit changes little.
+BETA_RIDGE = 1e-4
 # Stopping rule (design): relative change of the loss under LOSS_TOLERANCE over LOSS_WINDOW iterations.
 LOSS_TOLERANCE = 1e-6
 LOSS_WINDOW = 50
@@ -20,7 +23,11 @@ MEMORY = 12
 ARMIJO = 1e-4
 CURVATURE = 0.9
 MAX_LINE_SEARCH = 25
-# Degree of the polynomial for arcsin(s) / s in s**2 on [0, 1/4]; its error is below 2e-16.
+# First guess of the inverse Hessian: 1 / (variance + METRIC_FLOOR mean variance) for weights, METRIC_OFFSET for offsets.
+# Measured over 60 to 2,000 features and 40 to 110 anchors: 3 to 10 times fewer iterations than the identity.
+METRIC_FLOOR = 0.1
+METRIC_OFFSET = 20.0
+# Degree of the polynomial for arcsin(s) / s in s**2 on [0, 1/4]; its error is below 1e-15.
 ARCSINE_DEGREE = 12
 
 CAPPED, CONVERGED, STALLED = 0, 1, 2
@@ -48,8 +55,8 @@ def compiled(function):
 
 
 @compiled
-def arc_rows(cosines, out):
-    """Write arccos of a vector of cosines, already clipped, into ``out``; branch-free, so it runs in SIMD lanes."""
+def arccos(cosines, out):
+    """Write arccos of a vector of cosines into ``out``; free of branches and calls, so it runs in SIMD lanes."""
     c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12 = _COEFFICIENTS
     for j in range(cosines.shape[0]):
         x = cosines[j]
@@ -58,31 +65,18 @@ def arc_rows(cosines, out):
         half = 0.5 * (1.0 - w)
         t = x * x if near else half
         s = w if near else math.sqrt(half)
-        p = c12
-        p = p * t + c11
-        p = p * t + c10
-        p = p * t + c9
-        p = p * t + c8
-        p = p * t + c7
-        p = p * t + c6
-        p = p * t + c5
-        p = p * t + c4
-        p = p * t + c3
-        p = p * t + c2
-        p = p * t + c1
-        p = p * t + c0
-        p = p * s
+        p = ((((c12 * t + c11) * t + c10) * t + c9) * t + c8) * t + c7
+        p = (((((((p * t + c6) * t + c5) * t + c4) * t + c3) * t + c2) * t + c1) * t + c0) * s
         angle = math.pi / 2 - p if near else 2.0 * p
         out[j] = angle if x >= 0.0 else math.pi - angle
 
 
 @compiled
-def ruler_term(unit, ruler, noise, arcs, slopes, pull):
-    """Stress of the arcs against the ruler, the best beta, and the gradient with respect to the unit latents.
+def stress(unit, ruler, noise, arcs, slopes, pull):
+    """Mean square of beta arc - ruler over pairs i < j, the best beta, and the gradient by the unit latents.
 
-    ``unit`` (latent, anchor); ``ruler`` (anchor, anchor); ``noise`` is what multiplies beta^2 in the loss beside the
-    stress; ``arcs`` and ``slopes`` (anchor, anchor) are scratch; ``pull`` (latent, anchor) receives the gradient.
-    Returns the mean square over pairs i < j, and beta.
+    ``unit`` (latent, anchor); ``ruler`` (anchor, anchor); ``noise`` is what multiplies beta squared elsewhere in the
+    loss; ``arcs`` and ``slopes`` (anchor, anchor) are scratch; ``pull`` (latent, anchor) receives the gradient.
     """
     n = ruler.shape[0]
     limit = 1.0 - COSINE_MARGIN
@@ -94,13 +88,12 @@ def ruler_term(unit, ruler, noise, arcs, slopes, pull):
         arc = arcs[i, i + 1 :]
         for j in range(cosine.shape[0]):
             cosine[j] = min(max(cosine[j], -limit), limit)
-        arc_rows(cosine, arc)
-        hops = ruler[i, i + 1 :]
-        across += np.dot(arc, hops)
+        arccos(cosine, arc)
+        across += np.dot(arc, ruler[i, i + 1 :])
         square += np.dot(arc, arc)
     pairs = 0.5 * n * (n - 1)
     beta = across / (square + pairs * noise)
-    weight = 2.0 * beta / pairs
+    weight = -2.0 * beta / pairs
     total = 0.0
     for i in range(n - 1):
         slope = slopes[i, i + 1 :]
@@ -110,7 +103,7 @@ def ruler_term(unit, ruler, noise, arcs, slopes, pull):
             arc[j] = beta * arc[j] - hops[j]
             # a clipped cosine has no slope
             inside = abs(slope[j]) < limit
-            steep = -weight / math.sqrt(1.0 - slope[j] * slope[j])
+            steep = weight / math.sqrt(1.0 - slope[j] * slope[j])
             slope[j] = arc[j] * steep if inside else 0.0
         total += np.dot(arc, arc)
     for i in range(n):
@@ -122,170 +115,213 @@ def ruler_term(unit, ruler, noise, arcs, slopes, pull):
 
 
 @compiled
-def objective(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, scratch, gradient):
-    """Loss and gradient of one LET problem in span coordinates.
-
-    ``theta`` holds A (latent, rank) and then b (rank,); ``coords`` (rank, anchor) are centred with the diagonal
-    covariance ``variance`` (rank,), which reduces reconstruction and ridge to latent x latent matrices.
-    Returns loss, ruler loss, beta.
-    """
-    rank, n = coords.shape
-    latent, unit, pull, arcs, slopes, norms = scratch
-    a = theta[: n_latent * rank].reshape(n_latent, rank)
-    b = theta[n_latent * rank :]
-    shift = np.dot(a, b)
-    np.dot(a, coords, latent)
-    norms[:] = NORM_FLOOR
+def project(a, shift, coords, unit, inverse):
+    """Write the unit latents (latent, anchor) of a y - shift, and the inverse norms (anchor,)."""
+    n_latent, n = unit.shape
+    np.dot(a, coords, unit)
+    inverse[:] = NORM_FLOOR
     for k in range(n_latent):
         for i in range(n):
-            latent[k, i] -= shift[k]
-            norms[i] += latent[k, i] * latent[k, i]
+            unit[k, i] -= shift[k]
+            inverse[i] += unit[k, i] * unit[k, i]
     for i in range(n):
-        norms[i] = 1.0 / math.sqrt(norms[i])
+        inverse[i] = 1.0 / math.sqrt(inverse[i])
     for k in range(n_latent):
         for i in range(n):
-            unit[k, i] = latent[k, i] * norms[i]
-    gram = np.dot(a, a.T)
-    trace = np.trace(gram)
-    turned = np.dot(gram, unit)
-    radial = np.zeros(n)
+            unit[k, i] *= inverse[i]
+
+
+@compiled
+def angular(unit, inverse, gram, ruler, ridge, scratch, pull):
+    """Stress plus the terms in beta squared, and their gradient by the latents in ``pull`` (latent, anchor).
+
+    Returns the value, the stress, beta, and W'W's own gradient: left (latent, latent), to be multiplied by W.
+    """
+    n_latent, n = unit.shape
+    arcs, slopes, turned, radial, heat = scratch
+    np.dot(gram, unit, turned)
+    radial[:] = 0.0
     for k in range(n_latent):
         for i in range(n):
             radial[i] += turned[k, i] * unit[k, i]
-    unit_ridge = ridge * np.sum(variance) / rank / n
-    inverse = norms * norms
-    noise = unit_ridge * np.dot(inverse, trace - radial)
-    ruler_loss, beta = ruler_term(unit, ruler, noise, arcs, slopes, pull)
-    unit_ridge *= beta * beta
-    tangent = np.zeros(n)
-    for k in range(n_latent):
-        for i in range(n):
-            pull[k, i] -= 2.0 * unit_ridge * inverse[i] * turned[k, i]
-            tangent[i] += pull[k, i] * unit[k, i]
-    down = np.zeros(n_latent)
+    trace = np.trace(gram)
+    noise = 0.0
+    total = 0.0
     for i in range(n):
-        tangent[i] += 2.0 * unit_ridge * inverse[i] * (trace - radial[i])
+        heat[i] = ridge / n * inverse[i] * inverse[i]
+        total += heat[i]
+        noise += heat[i] * (trace - radial[i])
+    noise += BETA_RIDGE
+    value, beta = stress(unit, ruler, noise, arcs, slopes, pull)
+    twice = 2.0 * beta * beta
+    for i in range(n):
+        heat[i] *= twice
+        radial[i] = heat[i] * (trace - radial[i])
     for k in range(n_latent):
         for i in range(n):
-            pull[k, i] = (pull[k, i] - tangent[i] * unit[k, i]) * norms[i]
-        down[k] = -np.sum(pull[k])
-    scaled = a * variance
-    spread = np.dot(scaled, a.T)
-    back = np.dot(gram, shift)
-    fit = np.sum(variance) - 2.0 * np.trace(spread) + np.sum(gram * spread)
-    fit += np.dot(shift, back) - 2.0 * np.dot(shift, shift) + np.dot(b, b)
-    share = alpha / n_features
-    loss = ruler_loss + share * fit + beta * beta * noise
+            pull[k, i] -= heat[i] * turned[k, i]
+            radial[i] += pull[k, i] * unit[k, i]
+            turned[k, i] = -heat[i] * unit[k, i]
     for k in range(n_latent):
-        down[k] += share * (2.0 * back[k] - 4.0 * shift[k])
-    grad_a = gradient[: n_latent * rank].reshape(n_latent, rank)
-    np.dot(pull, coords.T, grad_a)
-    left = 2.0 * share * (spread + np.outer(shift, shift)) - 2.0 * unit_ridge * np.dot(unit * inverse, unit.T)
-    right = 2.0 * share * gram
+        for i in range(n):
+            pull[k, i] = (pull[k, i] - radial[i] * unit[k, i]) * inverse[i]
+    left = np.dot(turned, unit.T)
     for k in range(n_latent):
-        left[k, k] += 2.0 * unit_ridge * np.sum(inverse)
-        right[k, k] -= 4.0 * share
-    grad_a += np.dot(left, a) + np.dot(right, scaled)
+        left[k, k] += twice * total
+    return value + beta * beta * noise, value, beta, left
+
+
+@compiled
+def objective(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, gradient):
+    """Loss and gradient of one LET problem in span coordinates.
+
+    ``theta`` holds A (latent, rank) and then b (rank,); ``coords`` (rank, anchor) are centred with the diagonal
+    covariance ``variance`` (rank,), which reduces the reconstruction to latent x latent matrices.
+    Returns loss, stress, beta.
+    """
+    rank, n = coords.shape
+    size = n_latent * rank
+    a = theta[:size].reshape(n_latent, rank)
+    b = theta[size:]
+    scratch = np.empty((n, n)), np.empty((n, n)), np.empty((n_latent, n)), np.empty(n), np.empty(n)
+    unit, pull, inverse = np.empty((n_latent, n)), np.empty((n_latent, n)), np.empty(n)
+    shift = np.dot(a, b)
+    project(a, shift, coords, unit, inverse)
+    gram = np.dot(a, a.T)
+    loss, ruler_loss, beta, left = angular(unit, inverse, gram, ruler, ridge * np.mean(variance), scratch, pull)
+    scaled = np.empty((n_latent, rank))
     for k in range(n_latent):
         for f in range(rank):
-            grad_a[k, f] += down[k] * b[f]
-    gradient[n_latent * rank :] = np.dot(down, a) + 2.0 * share * b
-    return loss, ruler_loss, beta
+            scaled[k, f] = a[k, f] * variance[f]
+    spread = np.dot(scaled, a.T)
+    back = np.dot(gram, shift)
+    share = alpha / n_features
+    fit = np.sum(variance) + np.dot(b, b) + np.dot(shift, back) - 2.0 * np.dot(shift, shift)
+    down = np.empty(n_latent)
+    for k in range(n_latent):
+        fit -= 2.0 * spread[k, k]
+        down[k] = share * (2.0 * back[k] - 4.0 * shift[k]) - np.sum(pull[k])
+        for m in range(n_latent):
+            fit += gram[k, m] * spread[k, m]
+            left[k, m] += 2.0 * share * (spread[k, m] + shift[k] * shift[m])
+            gram[k, m] *= 2.0 * share
+        gram[k, k] -= 4.0 * share
+    grad_a = np.dot(pull, coords.T)
+    near, far = np.dot(left, a), np.dot(gram, scaled)
+    tail = np.dot(down, a)
+    for k in range(n_latent):
+        for f in range(rank):
+            gradient[k * rank + f] = grad_a[k, f] + near[k, f] + far[k, f] + down[k] * b[f]
+    for f in range(rank):
+        gradient[size + f] = tail[f] + 2.0 * share * b[f]
+    return loss + share * fit, ruler_loss, beta
+
+
+@compiled
+def add(target, factor, vector):
+    """Add ``factor`` times ``vector`` to ``target`` in place."""
+    for i in range(target.shape[0]):
+        target[i] += factor * vector[i]
 
 
 @compiled
 def direction(gradient, metric, steps, changes, inverse, newest, stored, out):
-    """The L-BFGS direction -H g by the two-loop recursion over a ring of ``stored`` pairs ending at ``newest``.
+    """Write the L-BFGS direction -H g, by two loops over a ring of ``stored`` pairs ending at ``newest``.
 
-    ``metric`` is the diagonal of the first guess of H, up to a factor.
+    ``metric`` (parameter,) is the diagonal of the first guess of H, up to a factor.
     """
     memory = steps.shape[0]
     weights = np.empty(memory)
-    out[:] = gradient
+    for i in range(out.shape[0]):
+        out[i] = -gradient[i]
     for back in range(stored):
         k = (newest - back) % memory
         weights[k] = np.dot(steps[k], out) * inverse[k]
-        out -= weights[k] * changes[k]
-    out *= metric
+        add(out, -weights[k], changes[k])
+    factor = 1.0
     if stored > 0:
-        out /= inverse[newest] * np.dot(changes[newest], metric * changes[newest])
+        square = 0.0
+        for i in range(out.shape[0]):
+            square += metric[i] * changes[newest, i] * changes[newest, i]
+        factor = 1.0 / (inverse[newest] * square)
+    for i in range(out.shape[0]):
+        out[i] *= factor * metric[i]
     for back in range(stored):
         k = (newest - stored + 1 + back) % memory
-        out += (weights[k] - np.dot(changes[k], out) * inverse[k]) * steps[k]
-    out *= -1.0
+        add(out, weights[k] - np.dot(changes[k], out) * inverse[k], steps[k])
+
+
+@compiled
+def first_metric(variance, ridge, n_latent):
+    """Diagonal first guess of the inverse Hessian, (parameter,): what varies much is stiff."""
+    rank = variance.shape[0]
+    metric = np.full((n_latent + 1) * rank, METRIC_OFFSET)
+    floor = (ridge + METRIC_FLOOR) * np.mean(variance)
+    for k in range(n_latent):
+        for f in range(rank):
+            metric[k * rank + f] = 1.0 / (variance[f] + floor)
+    return metric
 
 
 @compiled
 def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, max_iter):
-    """Fit one problem from ``theta`` by L-BFGS with a weak-Wolfe bracketing line search.
+    """Fit one problem from ``theta`` by L-BFGS with a bracketing weak-Wolfe line search.
 
-    Returns theta, loss, ruler loss, beta, iterations, evaluations and the state (CAPPED, CONVERGED or STALLED).
+    Returns theta, loss, stress, beta, iterations, evaluations and the state: CAPPED, CONVERGED, or STALLED when no step
+    lowers the loss any more.
     """
     size = theta.shape[0]
-    n = coords.shape[1]
-    scratch = (
-        np.empty((n_latent, n)),
-        np.empty((n_latent, n)),
-        np.empty((n_latent, n)),
-        np.empty((n, n)),
-        np.empty((n, n)),
-        np.empty(n),
-    )
+    metric = first_metric(variance, ridge, n_latent)
     steps, changes, inverse = np.empty((MEMORY, size)), np.empty((MEMORY, size)), np.empty(MEMORY)
     history = np.full(LOSS_WINDOW, np.inf)
-    theta = theta.copy()
-    gradient, trial, slope, way = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
-    loss, ruler_loss, beta = objective(
-        theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, scratch, gradient
-    )
-    metric = np.ones(size)
+    theta, trial, way = theta.copy(), np.empty(size), np.empty(size)
+    gradient, slope = np.empty(size), np.empty(size)
+    loss, ruler_loss, beta = objective(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, gradient)
     newest, stored, evaluations = -1, 0, 1
     for iteration in range(max_iter):
         history[iteration % LOSS_WINDOW] = loss
         direction(gradient, metric, steps, changes, inverse, newest, stored, way)
         descent = np.dot(way, gradient)
-        if not descent < 0.0:
+        if stored > 0 and not descent < 0.0:
             stored = 0
-            way[:] = -metric * gradient
+            direction(gradient, metric, steps, changes, inverse, newest, stored, way)
             descent = np.dot(way, gradient)
-            if not descent < 0.0:
-                return theta, loss, ruler_loss, beta, iteration, evaluations, CONVERGED
-        step = 1.0 if stored else min(1.0, 0.1 * math.sqrt(np.dot(theta, theta / metric) / -descent))
-        low, high = 0.0, np.inf
-        found = False
+        if not descent < 0.0:
+            return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED
+        step = 1.0 if stored > 0 else min(1.0, 0.1 * math.sqrt(np.dot(theta, theta) / np.dot(way, way)))
+        low, high, lower = 0.0, np.inf, False
+        new_loss, new_ruler, new_beta = loss, ruler_loss, beta
         for _ in range(MAX_LINE_SEARCH):
-            trial[:] = theta + step * way
+            for i in range(size):
+                trial[i] = theta[i] + step * way[i]
             new_loss, new_ruler, new_beta = objective(
-                trial, coords, variance, ruler, alpha, ridge, n_features, n_latent, scratch, slope
+                trial, coords, variance, ruler, alpha, ridge, n_features, n_latent, slope
             )
             evaluations += 1
-            if not new_loss <= loss + ARMIJO * step * descent:
+            lower = new_loss <= loss + ARMIJO * step * descent
+            if not lower:
                 high = step
             elif np.dot(slope, way) < CURVATURE * descent:
                 low = step
-                found = True
             else:
-                found = True
                 break
             step = 0.5 * (low + high) if high < np.inf else 2.0 * step
-        if not found or not new_loss < loss:
+        if not (lower and new_loss < loss):
             if stored == 0:
                 return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED
             stored = 0
             continue
         newest = (newest + 1) % MEMORY
-        steps[newest] = trial - theta
-        changes[newest] = slope - gradient
+        for i in range(size):
+            steps[newest, i] = trial[i] - theta[i]
+            changes[newest, i] = slope[i] - gradient[i]
         product = np.dot(steps[newest], changes[newest])
-        if product > 1e-16 * np.dot(changes[newest], changes[newest]):
-            inverse[newest] = 1.0 / product
-            stored = min(stored + 1, MEMORY)
-        else:
-            newest, stored = -1, 0
+        inverse[newest] = 1.0 / product
+        # the line search makes the product positive, except when it ran out
+        stored = min(stored + 1, MEMORY) if product > 0.0 else 0
         theta, trial = trial, theta
         gradient, slope = slope, gradient
         loss, ruler_loss, beta = new_loss, new_ruler, new_beta
-        past = history[(iteration + 1) % LOSS_WINDOW]
-        if past - loss < LOSS_TOLERANCE * max(abs(loss), 1e-12):
+        if history[(iteration + 1) % LOSS_WINDOW] - loss < LOSS_TOLERANCE * abs(loss):
             return theta, loss, ruler_loss, beta, iteration + 1, evaluations, CONVERGED
     return theta, loss, ruler_loss, beta, max_iter, evaluations, CAPPED

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 # Neighbours of the graph (design, pseudotime).
 NEIGHBOURS = 15
+# Above this number of points the distances between all of them are not held at once (128 MiB at 4,096).
+DENSE_POINTS = 4096
+# A distance of exactly zero means "no edge" in a sparse graph; coinciding points keep an edge of this length.
+TINY = 1e-300
 
 
 def geodesic_pseudotime(latents: NDArray, root: NDArray, *, k: int = NEIGHBOURS) -> NDArray[np.float64]:
@@ -49,17 +53,11 @@ def geodesic_pseudotime(latents: NDArray, root: NDArray, *, k: int = NEIGHBOURS)
 
     latents, root = np.asarray(latents, np.float64), np.asarray(root, np.float64)
     if latents.ndim != 2 or latents.shape[1:] != root.shape or len(latents) == 0:
-        msg = f"latents of shape {latents.shape} and a root of shape {root.shape} do not fit; give (point, latent) and (latent,)"
+        msg = f"latents of shape {latents.shape} do not fit a root of shape {root.shape}; give (point, latent) and (latent,)"
         raise InputError(msg)
     points = np.vstack([root, latents])
     graph = _joined(cdist(points, points), min(k, len(latents))) if len(points) <= DENSE_POINTS else _sparse(points, k)
     return dijkstra(graph, directed=False, indices=0)[1:]
-
-
-# Above this number of points the distances between all of them are not held at once (128 MiB at 4,096).
-DENSE_POINTS = 4096
-# A distance of exactly zero means "no edge" in a sparse graph; coinciding points keep an edge of this length.
-TINY = 1e-300
 
 
 def _joined(distances: NDArray, k: int) -> object:

@@ -135,5 +135,7 @@ def _table(representations: Representations, score, draws: list[NDArray], metric
     rows = []
     for name, (x, y) in representations.items():
         values = [score(x, y, draw) for draw in draws]
-        rows.append({"representation": name, metric: np.mean(values), "sd": np.std(values), "n_train": len(draws[0]), **facts})
+        rows.append(
+            {"representation": name, metric: np.mean(values), "sd": np.std(values), "n_train": len(draws[0]), **facts}
+        )
     return pd.DataFrame(rows)

@@ -46,7 +46,10 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
     judged = json.loads((run / "verdict.json").read_text())["endpoints"]
     with new_folder(run / "figures") as folder, style():
         if scores["value"].notna().any():
-            save(head_heatmap(scores, metric=ORDER, role="select", label="order within training donors").figure, folder / "heads")
+            save(
+                head_heatmap(scores, metric=ORDER, role="select", label="order within training donors").figure,
+                folder / "heads",
+            )
         save(latent_manifold(z, obs, graph).figure, folder / "manifold_stages")
         save(latent_manifold(z, obs, graph, colour="donor").figure, folder / "manifold_donors")
         save(gate_board([row for row in gates if row["pairs"] == "all"]).figure, folder / "gates")
@@ -62,5 +65,7 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
             save(forest.figure, folder / "controls")
             draws = nulls[nulls["endpoint"] == ORDER].groupby(["control", "draw"])["value"].mean()
             families = {name: draws.loc[name].to_numpy() for name in NULL_FAMILIES if name in draws.index.levels[0]}
-            picture = null_distribution(families, found["value"], label="order of a left-out stage (Spearman)", n_donors=found["n_donors"])
+            picture = null_distribution(
+                families, found["value"], label="order of a left-out stage (Spearman)", n_donors=found["n_donors"]
+            )
             save(picture.figure, folder / "nulls")

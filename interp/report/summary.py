@@ -108,7 +108,9 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
     table = pd.read_csv(run / "controls.csv")
     if table.empty:
         return "None: the panel cannot be split by donor."
-    means = table.groupby(["control", "draw", "endpoint"])["value"].mean().groupby(["control", "endpoint"]).mean().unstack()
+    means = (
+        table.groupby(["control", "draw", "endpoint"])["value"].mean().groupby(["control", "endpoint"]).mean().unstack()
+    )
     means.insert(0, "draws", table.groupby("control")["draw"].nunique())
     for name, found in judged["endpoints"].items():
         if name == ORDER:
@@ -153,9 +155,22 @@ def _gates(run: Path) -> str:
     if gates.empty:
         return "None could be taken."
     gates["null pass rate"] = [
-        f"{shown(rate)} (uninformative)" if rate is not None and rate > MANY_PASS else shown(rate) for rate in gates["null_pass_rate"]
+        f"{shown(rate)} (uninformative)" if rate is not None and rate > MANY_PASS else shown(rate)
+        for rate in gates["null_pass_rate"]
     ]
-    columns = ("panel", "gate", "pairs", "value", "threshold", "status", "null pass rate", "n", "p", "at_floor", "reason")
+    columns = (
+        "panel",
+        "gate",
+        "pairs",
+        "value",
+        "threshold",
+        "status",
+        "null pass rate",
+        "n",
+        "p",
+        "at_floor",
+        "reason",
+    )
     return markdown(gates, {name: name for name in columns if name in gates})
 
 
@@ -164,7 +179,9 @@ def _negative(run: Path) -> str:
         table = pd.read_csv(run / "negative.csv")
     except pd.errors.EmptyDataError:
         return "No negative panel was given."
-    return "Non-hematopoietic cell types, one random stage each, many draws: how often the gates pass.\n\n" + markdown(table)
+    return "Non-hematopoietic cell types, one random stage each, many draws: how often the gates pass.\n\n" + markdown(
+        table
+    )
 
 
 def _external(run: Path) -> str:
@@ -175,5 +192,13 @@ def _external(run: Path) -> str:
     for metric, found in table.groupby("metric", sort=False):
         values = found["value"].dropna().to_numpy()
         lo, hi = bootstrap_interval(values, rng=stream(0, f"summary {metric}")) if len(values) else (np.nan, np.nan)
-        rows.append({"metric": metric, "mean over donors": values.mean() if len(values) else np.nan, "lo": lo, "hi": hi, "donors": len(values)})
+        rows.append(
+            {
+                "metric": metric,
+                "mean over donors": values.mean() if len(values) else np.nan,
+                "lo": lo,
+                "hi": hi,
+                "donors": len(values),
+            }
+        )
     return "Single cells, refitted on nothing.\n\n" + markdown(pd.DataFrame(rows))

@@ -81,7 +81,7 @@ class ScGPTConfig:
                 raise CheckpointError(msg)
             sizes[name] = value
         if sizes["d_model"] % sizes["n_heads"]:
-            msg = f"args.json gives embsize = {sizes['d_model']} and nheads = {sizes['n_heads']}, which does not divide it"
+            msg = f"args.json gives embsize = {sizes['d_model']}, which nheads = {sizes['n_heads']} does not divide"
             raise CheckpointError(msg)
         style = args.get("input_emb_style", "continuous")
         if style != "continuous":
@@ -89,7 +89,10 @@ class ScGPTConfig:
             raise CheckpointError(msg)
         return cls(
             n_vocab=n_vocab,
-            **sizes,
+            n_layers=sizes["n_layers"],
+            n_heads=sizes["n_heads"],
+            d_model=sizes["d_model"],
+            d_hid=sizes["d_hid"],
             n_bins=int(args.get("n_bins") or DEFAULT_BINS),
             max_tokens=int(args.get("max_seq_len") or DEFAULT_MAX_TOKENS),
             pad_value=int(args.get("pad_value", PAD_VALUE)),

@@ -81,7 +81,13 @@ def masked_value_scores(
 
 
 def rate_ceiling(
-    cells: AnnData, model: HookedScGPT, *, max_tokens: int = 512, n_cells: int = 1000, mask_share: float = MASK_SHARE, seed: int = 0
+    cells: AnnData,
+    model: HookedScGPT,
+    *,
+    max_tokens: int = 512,
+    n_cells: int = 1000,
+    mask_share: float = MASK_SHARE,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Return R2 of predicting masked bins from the true expression rates of simulated cells.
 
@@ -91,7 +97,7 @@ def rate_ceiling(
     Parameters
     ----------
     cells
-        Simulated cells with `layers["rate"]`; otherwise as in `masked_value_scores`, which draws the same cells and masks.
+        Simulated cells with `layers["rate"]`; the same cells and masks are drawn as by `masked_value_scores`.
     model
         Gives vocabulary and bins.
     max_tokens, n_cells, mask_share, seed
@@ -111,7 +117,9 @@ def rate_ceiling(
     masked = _masks(cells, tokens.indptr, mask_share, seed)
     entry_cell = np.repeat(np.arange(cells.n_obs), np.diff(tokens.indptr))
     column = np.full(len(model.vocabulary), -1)
-    column[model.vocabulary.ids(list(tokens.match.matched.values()))] = cells.var_names.get_indexer(list(tokens.match.matched))
+    column[model.vocabulary.ids(list(tokens.match.matched.values()))] = cells.var_names.get_indexer(
+        list(tokens.match.matched)
+    )
     rate = np.asarray(cells.layers["rate"])[entry_cell, column[tokens.gene_ids]]
     rank = np.concatenate([rankdata(part) / len(part) for part in np.split(rate, tokens.indptr[1:-1]) if len(part)])
     size = np.log(cells.obs["total_counts"].to_numpy(float))[entry_cell]
@@ -119,10 +127,18 @@ def rate_ceiling(
     half = entry_cell % 2 == 0
     predicted = np.zeros(len(x))
     for part in (half, ~half):
-        predicted[part] = HistGradientBoostingRegressor(random_state=seed).fit(x[~part], tokens.values[~part]).predict(x[part])
+        predicted[part] = (
+            HistGradientBoostingRegressor(random_state=seed).fit(x[~part], tokens.values[~part]).predict(x[part])
+        )
     truth = tokens.values[masked]
     mse = float(np.mean((predicted[masked] - truth) ** 2))
-    row = {"predictor": "true rate", "r2": 1 - mse / float(np.var(truth)), "mse": mse, "n_cells": cells.n_obs, "n_values": len(truth)}
+    row = {
+        "predictor": "true rate",
+        "r2": 1 - mse / float(np.var(truth)),
+        "mse": mse,
+        "n_cells": cells.n_obs,
+        "n_values": len(truth),
+    }
     return pd.DataFrame([row])
 
 
@@ -136,7 +152,10 @@ def _masks(cells: AnnData, indptr: Int[np.ndarray, " n"], share: float, seed: in
 
 
 def _group_means(
-    groups: Int[np.ndarray, " entry"], ids: Int[np.ndarray, " entry"], values: Float[np.ndarray, " entry"], shape: tuple[int, int]
+    groups: Int[np.ndarray, " entry"],
+    ids: Int[np.ndarray, " entry"],
+    values: Float[np.ndarray, " entry"],
+    shape: tuple[int, int],
 ) -> Float[np.ndarray, "group token_id"]:
     """Mean value of each gene in each group of entries; NaN where there is none."""
     flat = groups * shape[1] + ids
@@ -152,7 +171,7 @@ def _baselines(cells: AnnData, tokens, masked, reference: AnnData, known, n_voca
     overall = _group_means(np.zeros(len(known_cell), int), known.gene_ids, known.values, (1, n_vocab))[0]
     overall = np.where(np.isnan(overall), np.mean(known.values), overall)
 
-    def of(column: pd.Series, target: pd.Series) -> np.ndarray:
+    def of(column: pd.Series, target: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         names = pd.Index(column.unique())
         means = _group_means(names.get_indexer(column)[known_cell], known.gene_ids, known.values, (len(names), n_vocab))
         at = names.get_indexer(target)

@@ -56,6 +56,7 @@ class GeneEncoder(nn.Module):
         self.enc_norm = nn.LayerNorm(config.d_model, eps=config.eps)
 
     def forward(self, gene_ids: Int[Tensor, "cell token"]) -> Float[Tensor, "cell token d_model"]:
+        """Return the normalised embedding of gene ids."""
         return self.enc_norm(self.embedding(gene_ids))
 
 
@@ -70,6 +71,7 @@ class ValueEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, values: Float[Tensor, "cell token"]) -> Float[Tensor, "cell token d_model"]:
+        """Return the embedding of bin values."""
         x = values.unsqueeze(-1).clamp(max=MAX_VALUE)
         return self.dropout(self.norm(self.linear2(F.relu(self.linear1(x)))))
 
@@ -97,6 +99,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "cell token d_model"], padding: Bool[Tensor, "cell token"] | None
     ) -> Float[Tensor, "cell token d_model"]:
+        """Return what attention adds to the residual stream; `padding` is True where a token is none."""
         heads = self.W_Q.shape[0]
         weight = torch.cat([self.W_Q, self.W_K, self.W_V])  # (3 head, d_model, d_head)
         bias = torch.cat([self.b_Q, self.b_K, self.b_V]).flatten()
@@ -114,11 +117,11 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
 
     def _explicit(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
-        scores = torch.einsum("cqhe,ckhe->chqk", q, k) / math.sqrt(self.d_head)
+        scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) / math.sqrt(self.d_head)  # (cell, head, query, key)
         if padding is not None:
             scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
         pattern = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))
-        return torch.einsum("chqk,ckhe->cqhe", pattern, v)
+        return (pattern @ v.transpose(1, 2)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -132,6 +135,7 @@ class FeedForward(nn.Module):
         self.hook_pre, self.hook_post = HookPoint(), HookPoint()
 
     def forward(self, x: Float[Tensor, "cell token d_model"]) -> Float[Tensor, "cell token d_model"]:
+        """Return what the feed-forward layer adds to the residual stream."""
         return self.linear2(self.dropout(self.hook_post(F.relu(self.hook_pre(self.linear1(x))))))
 
 
@@ -150,6 +154,7 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "cell token d_model"], padding: Bool[Tensor, "cell token"] | None
     ) -> Float[Tensor, "cell token d_model"]:
+        """Return the residual stream after this block."""
         x = self.hook_resid_pre(x)
         x = self.hook_resid_mid(self.ln1(x + self.dropout(self.hook_attn_out(self.attn(x, padding)))))
         return self.hook_resid_post(self.ln2(x + self.dropout(self.hook_mlp_out(self.mlp(x)))))
@@ -166,6 +171,7 @@ class ExpressionDecoder(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "cell token d_model"]) -> Float[Tensor, "cell token"]:
+        """Return the predicted bin of every token."""
         return self.fc(x).squeeze(-1)
 
 
@@ -184,6 +190,7 @@ class MVCDecoder(nn.Module):
     def forward(
         self, cell: Float[Tensor, "cell d_model"], genes: Float[Tensor, "cell token d_model"]
     ) -> Float[Tensor, "cell token"]:
+        """Return the bin predicted for each gene of each cell from the cell's row alone."""
         return torch.einsum("ctd,cd->ct", self.queries(genes), cell)
 
 

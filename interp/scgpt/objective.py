@@ -110,7 +110,9 @@ def make_batch(
     seen = corpus.measured[np.unique(corpus.study[rows])].any(0)
     evenly = seen / seen.sum()
     often = seen * corpus.frequency
-    genes = rng.choice(len(seen), size=min(n_profile, int(seen.sum())), replace=False, p=(evenly + often / often.sum()) / 2)
+    genes = rng.choice(
+        len(seen), size=min(n_profile, int(seen.sum())), replace=False, p=(evenly + often / often.sum()) / 2
+    )
     return Batch(
         gene_ids=torch.from_numpy(gene_ids),
         values=torch.from_numpy(values),
@@ -143,14 +145,27 @@ def losses(model: HookedScGPT, batch: Batch) -> tuple[torch.Tensor, torch.Tensor
 
 
 def validation_batches(
-    corpus: Corpus, *, seed: int, n_cells: int, batch_cells: int, n_tokens: int, mask_share: float, special: tuple[int, int, int]
+    corpus: Corpus,
+    *,
+    seed: int,
+    n_cells: int,
+    batch_cells: int,
+    n_tokens: int,
+    mask_share: float,
+    special: tuple[int, int, int],
 ) -> list[Batch]:
     """Return fixed batches of held-out cells: the same cells, subsets and masks whenever they are asked for."""
     rng = stream(seed, "pretrain.validation")
     rows = rng.permutation(len(corpus))[:n_cells]
     return [
         make_batch(
-            corpus, rows[i : i + batch_cells], rng=rng, n_tokens=n_tokens, mask_share=mask_share, n_profile=500, special=special
+            corpus,
+            rows[i : i + batch_cells],
+            rng=rng,
+            n_tokens=n_tokens,
+            mask_share=mask_share,
+            n_profile=500,
+            special=special,
         )
         for i in range(0, len(rows), batch_cells)
     ]

@@ -84,13 +84,16 @@ def split_panel(cells: AnnData, hold_out: Sequence[str]) -> tuple[AnnData, AnnDa
     """
     held = np.zeros(cells.n_obs, bool)
     for name in hold_out:
-        hit = np.logical_or.reduce([cells.obs[column].astype(str).str.contains(name, regex=False) for column in ("donor", "replicate")])
+        hit = np.logical_or.reduce(
+            [cells.obs[column].astype(str).str.contains(name, regex=False) for column in ("donor", "replicate")]
+        )
         if not hit.any():
-            msg = f"no donor or replicate is called {name!r}; the donors are {sorted(cells.obs['donor'].astype(str).unique())}"
+            donors = sorted(cells.obs["donor"].astype(str).unique())
+            msg = f"no donor or replicate is called {name!r}; the donors are {donors}"
             raise InputError(msg)
         held |= hit
     if held.all() or not held.any():
-        msg = f"holding out {list(hold_out)} leaves {(~held).sum()} training and {held.sum()} held-out cells; both are needed"
+        msg = f"holding out {list(hold_out)} leaves {(~held).sum()} training and {held.sum()} held-out cells"
         raise InputError(msg)
     return cells[~held].copy(), cells[held].copy()
 
@@ -168,7 +171,7 @@ class _Trainer:
         path = self.out / "training.json"
         if path.exists():
             if path.read_text() != _as_text(identity):
-                msg = f"{self.out} holds a training with other settings or cells; give an empty folder, or the same settings"
+                msg = f"{self.out} holds a training with other settings or cells; give an empty folder or the same ones"
                 raise InputError(msg)
             if (self.out / "state.safetensors").exists():
                 self._load()
@@ -228,7 +231,14 @@ class _Trainer:
         error = np.concatenate([o[2].cpu().numpy() for o in outputs]) - truth
         masked, profile = (float(np.mean([o[i].item() for o in outputs])) for i in (0, 1))
         r2 = 1 - float(np.mean(error**2) / np.var(truth))
-        row = {"step": self.step, "train_masked": recent[0], "train_profile": recent[1], "masked": masked, "profile": profile, "r2": r2}
+        row = {
+            "step": self.step,
+            "train_masked": recent[0],
+            "train_profile": recent[1],
+            "masked": masked,
+            "profile": profile,
+            "r2": r2,
+        }
         self.curve.append({key: float(value) for key, value in row.items()})
         total = masked + self.settings.profile_weight * profile
         log.info("step %d: held-out masked %.4f, profile %.4f, R2 %.4f", self.step, masked, profile, r2)

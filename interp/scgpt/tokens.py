@@ -161,7 +161,11 @@ def tokenize_ragged(
             kept_values.append(binned)
             lengths[row] = len(genes)
     if not lengths.all():
-        log.warning("%d of %d cells express no gene of the vocabulary: they hold <cls> alone", (lengths == 0).sum(), len(lengths))
+        log.warning(
+            "%d of %d cells express no gene of the vocabulary: they hold <cls> alone",
+            (lengths == 0).sum(),
+            len(lengths),
+        )
     return RaggedTokens(
         indptr=np.concatenate([[0], np.cumsum(lengths)]),
         gene_ids=np.concatenate(kept_ids) if kept_ids else np.zeros(0, np.int64),

@@ -10,7 +10,9 @@ from interp.simulate import simulate
 
 @pytest.fixture(scope="module")
 def parts():
-    cells = read_cells(simulate(n_donors=2, n_cells=120, n_genes=400), donor="donor", tissue="tissue", cell_type="cell_type")
+    cells = read_cells(
+        simulate(n_donors=2, n_cells=120, n_genes=400), donor="donor", tissue="tissue", cell_type="cell_type"
+    )
     return cells[:80].copy(), cells[80:].copy()
 
 

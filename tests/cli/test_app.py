@@ -10,10 +10,18 @@ from interp.cli.arguments import spread_lists
 
 
 def run(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", "from interp.cli import main; main()", *words], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", "from interp.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("verb", [[], ["discover"], ["transform"], ["simulate"], ["pretrain"], ["model"], ["model", "info"], ["model", "check"]])
+@pytest.mark.parametrize(
+    "verb",
+    [[], ["discover"], ["transform"], ["simulate"], ["pretrain"], ["model"], ["model", "info"], ["model", "check"]],
+)
 def test_help_teaches_and_loads_nothing_heavy(verb):
     code = (
         "import sys\nfrom interp.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"

@@ -6,8 +6,16 @@ import pytest
 
 from interp.errors import InputError
 from interp.evidence import Arm
-from interp.evidence.nulls import COHERENT, FAMILIES, LOOK_UP, SHUFFLED_FEATURES, SHUFFLED_RULER, coherent, null_arms
-from interp.evidence.nulls import shuffled_rulers
+from interp.evidence.nulls import (
+    COHERENT,
+    FAMILIES,
+    LOOK_UP,
+    SHUFFLED_FEATURES,
+    SHUFFLED_RULER,
+    coherent,
+    null_arms,
+    shuffled_rulers,
+)
 from interp.evidence.panel import Labels
 from interp.stats import permutation_p
 

@@ -18,7 +18,8 @@ def readable(points, root, k):
         for j in sorted((j for j in range(n) if j != i), key=lambda j: (d[i, j], j))[:k]:
             way[i, j] = way[j, i] = d[i, j]
     group = list(range(n))
-    for i, j in sorted(((i, j) for i in range(n) for j in range(i)), key=lambda p: d[p]):
+    pairs = [(a, b) for a in range(n) for b in range(a)]
+    for i, j in sorted(pairs, key=lambda pair: d[pair]):
         if group[i] != group[j]:
             old, new = group[i], group[j]
             group = [new if g == old else g for g in group]

@@ -19,7 +19,9 @@ def separable():
 
 def test_signal_is_read_and_noise_is_not(separable):
     labels, signal, noise = separable
-    table = probe_classes({"signal": (signal[:30], signal[30:]), "noise": (noise[:30], noise[30:])}, labels[:30], labels[30:])
+    table = probe_classes(
+        {"signal": (signal[:30], signal[30:]), "noise": (noise[:30], noise[30:])}, labels[:30], labels[30:]
+    )
     score = table.set_index("representation")["balanced_accuracy"]
     assert score["signal"] > 0.95
     assert score["noise"] < 0.6
@@ -50,7 +52,9 @@ def test_one_shared_class_is_an_error(separable):
 def test_a_number_is_read(separable):
     _, signal, noise = separable
     value = signal @ np.arange(5)
-    table = probe_value({"signal": (signal[:30], signal[30:]), "noise": (noise[:30], noise[30:])}, value[:30], value[30:])
+    table = probe_value(
+        {"signal": (signal[:30], signal[30:]), "noise": (noise[:30], noise[30:])}, value[:30], value[30:]
+    )
     score = table.set_index("representation")["spearman"]
     assert score["signal"] > 0.95
     assert abs(score["noise"]) < 0.6

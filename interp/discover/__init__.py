@@ -1,0 +1,74 @@
+"""The main job: from cells and a model to heads, a compact algorithm, gates, matched controls and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interp.biology import StageGraph
+from interp.discover.job import Job
+from interp.discover.panels import Panels, embedded_panels
+from interp.discover.settings import DiscoverSettings
+from interp.runs.folder import RunFolder
+from interp.scgpt.load import load_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from interp.scgpt.model import HookedScGPT
+
+__all__ = ["DiscoverSettings", "Panels", "discover", "embedded_panels"]
+
+DEFAULT_MODEL = "scgpt-sim"
+
+
+def discover(
+    model: HookedScGPT | str | Path = DEFAULT_MODEL,
+    cells: AnnData | None = None,
+    *,
+    external: AnnData | None = None,
+    negative: AnnData | None = None,
+    out: str | Path,
+    settings: DiscoverSettings | None = None,
+    graph: StageGraph | None = None,
+) -> Path:
+    """Find the heads that hold the stage order, extract them, and measure whether the model deserves the credit.
+
+    Parameters
+    ----------
+    model
+        A model, a checkpoint folder, or `scgpt-mini` or `scgpt-sim`.
+    cells
+        Panel from `read_cells`; the embedded simulated atlas when None.
+    external
+        Panel of other donors that the frozen algorithm is tried on.
+    negative
+        Panel of non-hematopoietic cells; cells that the stage graph knows are left out.
+    out
+        Run folder; an interrupted run continues there.
+    settings
+        Sizes of the job.
+    graph
+        Stage graph; hematopoiesis by default.
+
+    Returns
+    -------
+    pathlib.Path
+        The run folder, with `summary.md`, `verdict.json`, `algorithm/`, tables and figures.
+
+    Raises
+    ------
+    InputError
+        An external panel shares cells or donors with the internal one, or too little of a panel maps to the graph.
+    """
+    settings = settings or DiscoverSettings()
+    panels = embedded_panels() if cells is None else Panels(cells, external, negative)
+    if isinstance(model, str | Path):
+        name, model = str(model), load_model(model)
+    else:
+        name = "model in memory"
+    config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
+    with RunFolder.open(out, config) as folder:
+        Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
+    return Path(out)

@@ -1,0 +1,80 @@
+"""Attention of the model under study, and of untrained ones, summed over the same cells of each donor fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.capture import AttentionSums, attention_sums
+from interp.runs.seeds import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from interp.scgpt.model import HookedScGPT
+    from interp.scgpt.tokens import GeneTokens
+    from interp.stats import Split
+
+
+@dataclass(frozen=True, eq=False)
+class FoldAttention:
+    """Sampled cells of each donor fold and what attends to what in them.
+
+    Attributes
+    ----------
+    cells
+        The internal panel.
+    splits
+        Donor splits; without any, all donors are one fold.
+    genes
+        Panel of the sums.
+    n_cells
+        Cells that the training folds of a split hold together, about.
+    seed
+        Of the sample and of the tokens.
+    """
+
+    cells: AnnData
+    splits: Sequence[Split]
+    genes: Sequence[str]
+    n_cells: int
+    seed: int
+    _tokens: dict[str, GeneTokens] = field(default_factory=dict, repr=False)
+
+    @property
+    def folds(self) -> dict[str, tuple[str, ...]]:
+        """Donors of each fold."""
+        if self.splits:
+            return {split.id: split.test_donors for split in self.splits}
+        return {"fold0": tuple(sorted(set(self.cells.obs["donor"].astype(str))))}
+
+    def of(self, model: HookedScGPT, description: str) -> dict[str, AttentionSums]:
+        """Sum a model's attention over the sampled cells of each fold."""
+        return {
+            name: attention_sums(model, self._sample(model, name), self.genes, description=f"{description}, {name}")
+            for name in self.folds
+        }
+
+    def save(self, model: HookedScGPT, folder: Path) -> None:
+        """Write the sums of every fold."""
+        for name, sums in self.of(model, "attention").items():
+            sums.save(folder / name)
+
+    def load(self, folder: Path) -> dict[str, AttentionSums]:
+        """Read what `save` wrote."""
+        return {name: AttentionSums.load(folder / name) for name in self.folds}
+
+    def _sample(self, model: HookedScGPT, name: str) -> GeneTokens:
+        if name not in self._tokens:  # an untrained model reads the same tokens
+            folds = self.folds
+            share = min(1.0, self.n_cells * len(folds) / max(1, len(folds) - 1) / self.cells.n_obs)
+            rows = np.flatnonzero(self.cells.obs["donor"].isin(folds[name]).to_numpy())
+            order = stream(self.seed, f"discover.attention {name}").permutation(len(rows))
+            picked = np.sort(rows[order[: max(1, round(share * len(rows)))]])
+            self._tokens[name] = model.tokenize(self.cells[picked], seed=self.seed)
+        return self._tokens[name]

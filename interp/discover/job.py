@@ -1,0 +1,279 @@
+"""The steps of the main job, in order; each reads what earlier steps wrote, so a run can stop and go on anywhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from interp import evidence
+from interp.cells.anchors import anchors
+from interp.cells.panel import expression
+from interp.discover.attention import FoldAttention
+from interp.discover.panels import Panels, without_stages
+from interp.discover.plan import disjoint_report, label_report, model_check, plan_genes, plan_splits
+from interp.extraction.crossfit import CrossFit
+from interp.extraction.final import FinalFit
+from interp.heads import score_table, write_head_tables
+from interp.report.pictures import draw_figures
+from interp.report.summary import write_summary
+from interp.runs.files import sha256_arrays, sha256_json, write_csv, write_json
+from interp.scgpt.load import untrained_like
+from interp.stats import donor_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interp.biology import StageGraph
+    from interp.discover.settings import DiscoverSettings
+    from interp.extraction.algorithm import CompactAlgorithm
+    from interp.runs.folder import RunFolder
+    from interp.scgpt.model import HookedScGPT
+    from interp.stats import Split
+
+_NO_VALUES = pd.DataFrame(columns=["endpoint", "control", "draw", "donor", "value"])
+
+
+class Job:
+    """The steps of one run; each reads what earlier steps wrote."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        model: HookedScGPT,
+        panels: Panels,
+        *,
+        settings: DiscoverSettings,
+        graph: StageGraph,
+        name: str,
+    ) -> None:
+        self.folder, self.path, self.model, self.name = folder, folder.path, model, name
+        self.settings, self.graph = settings, graph
+        self.panels = panels if panels.negative is None else replace(panels, negative=without_stages(panels.negative))
+        self.splits = plan_splits(panels.internal, settings.n_splits, settings.seed)
+        self.genes = plan_genes(self.panels, self.splits, model.vocabulary.genes, settings.genes)
+        union = sorted(set().union(*self.genes.values()))
+        self.anchors = anchors(panels.internal, union)
+        self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits)
+        self.solver = evidence.Solver(seed=settings.seed)
+        self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
+        self.identity = {"model_sha256": _model_hash(model), "panels": self.panels.hashes}
+
+    def run(self) -> None:
+        """Run all steps in order; a step is redone when what it uses, or an earlier step's output, has changed."""
+        settings = asdict(self.settings)
+        known: dict[str, Any] = {**self.identity, "graph": self.graph.to_frame().to_dict("list")}
+
+        def do(name: str, outputs: list[str], make: Callable[[], None], uses: Sequence[str] = ()) -> None:
+            known.update({key: settings[key] for key in uses})
+            self.folder.step(name, inputs=known, outputs=outputs, make=lambda _: make())
+            known[name] = [self.folder.sha256(output) for output in outputs]
+
+        plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
+        do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
+        do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
+        do("heads", ["choices.json", "scores.csv", "heads.csv"], self._scan_heads)
+        do("controls", ["controls.csv", "order.csv"], self._measure_controls, ["draws", "untrained_draws"])
+        do("nulls", ["nulls.csv", "null_order.csv"], self._measure_nulls, ["label_nulls", "other_nulls"])
+        do("headroom", ["headroom.csv"], self._measure_headroom)
+        do("algorithm", ["operators", "latents.csv"], self._fit_algorithm, ["final_starts"])
+        do("external", ["external.csv"], self._try_outside)
+        do("gates", ["gates.json"], self._measure_gates, ["gate_nulls"])
+        do("negative control", ["negative.csv"], self._control_negatively, ["negative_draws"])
+        do("verdict", ["verdict.json"], self._judge)
+        do("export", ["algorithm"], self._export)
+        do("figures", ["figures"], lambda: draw_figures(self.path, self.graph))
+        do("summary", ["summary.md"], lambda: write_summary(self.path, self.name))
+
+    def _sum_attention(self) -> None:
+        self.attention.save(self.model, self.path / "attention.zarr")
+
+    # -- the panel ---------------------------------------------------------------------------------------------------
+
+    def _describe_panels(self) -> None:
+        splits = [{"id": s.id, "train_donors": s.train_donors, "test_donors": s.test_donors} for s in self.splits]
+        anchors = list(self.anchors.obs.index)
+        write_json(self.path / "splits.json", {"splits": splits, "genes": self.genes, "anchors": anchors})
+        write_csv(self.path / "labels.csv", label_report(self.panels))
+        write_csv(self.path / "disjoint.csv", disjoint_report(self.panels))
+        write_csv(self.path / "model_check.csv", model_check(self.model, self.panels.internal, self.settings.seed))
+
+    # -- heads and operators -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def campaign(self) -> evidence.Campaign:
+        """The model's operators, from the attention sums on disk."""
+        source = CrossFit(self.attention.load(self.path / "attention.zarr"), self.genes, self.anchors)
+        return evidence.Campaign(self.panel, source, self.solver, self.settings.seed)
+
+    @cached_property
+    def choices(self) -> dict[str, evidence.Choice]:
+        """What each split, and all donors together, chose."""
+        return evidence.read_choices(self.path / "choices.json")
+
+    @property
+    def chosen(self) -> evidence.Arm:
+        """The arm under test."""
+        return evidence.arm_of(self.campaign.candidates, self.choices)
+
+    def _scan_heads(self) -> None:
+        candidates = self.campaign.candidates
+        found = self.campaign.choose(candidates, [*self.splits, self.panel.whole])
+        scores = pd.concat(
+            [
+                evidence.selection_scores(candidates, self.panel, found),
+                evidence.endpoint_scores(candidates, self.panel, self.solver, seed=self.settings.seed),
+            ]
+        )
+        scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
+        scores = scores.rename(columns={"candidate": "name"}).assign(metric=evidence.ORDER, target="stage")
+        write_head_tables(score_table(scores, seed=self.settings.seed), self.path)
+        write_json(self.path / "choices.json", {split: asdict(choice) for split, choice in found.items()})
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+
+    def _correlation(self, split: Split) -> np.ndarray:
+        cells = self.panels.internal
+        training = cells[cells.obs["donor"].isin(split.train_donors).to_numpy()]
+        return evidence.gene_correlation(expression(training, self.genes[split.id]))
+
+    def _untrained(self, draw: int) -> CrossFit:
+        model = untrained_like(self.model, seed=self.settings.seed + draw)
+        return CrossFit(self.attention.of(model, f"untrained model {draw}"), self.genes, self.anchors)
+
+    def _measure_controls(self) -> None:
+        settings, arms = self.settings, [self.chosen]
+        if self.splits:
+            arms += self.campaign.controls(
+                correlation=self._correlation,
+                n_draws=settings.draws,
+                untrained=self._untrained,
+                n_untrained=settings.untrained_draws,
+            )
+        values, order = self.campaign.endpoints(arms)
+        write_csv(self.path / "order.csv", order)
+        write_csv(self.path / "controls.csv", values)
+
+    def _measure_nulls(self) -> None:
+        settings = self.settings
+        n = {"n_coherent": settings.label_nulls, "n_other": settings.other_nulls}
+        values, order = self.campaign.endpoints(
+            evidence.null_arms(self.chosen, self.panel, seed=settings.seed, **n) if self.splits else []
+        )
+        write_csv(self.path / "null_order.csv", order)
+        write_csv(self.path / "nulls.csv", values)
+
+    def _measure_headroom(self) -> None:
+        loadings = evidence.true_loadings(self.panels.internal)
+        known = loadings is not None and bool(self.splits)
+        write_csv(self.path / "headroom.csv", self.campaign.oracle(loadings) if known else _NO_VALUES)
+
+    def _headroom(self) -> dict[str, float] | None:
+        """What the true programs reach above no operator, per endpoint; None for real cells."""
+        reached = pd.read_csv(self.path / "headroom.csv")
+        if reached.empty:
+            return None
+        controls = pd.read_csv(self.path / "controls.csv")
+        without = controls[controls["control"] == evidence.NO_OPERATOR]
+        return (reached.groupby("endpoint")["value"].mean() - without.groupby("endpoint")["value"].mean()).to_dict()
+
+    # -- the algorithm -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def final(self) -> FinalFit:
+        """The operator chosen on all donors, fitted on all anchors."""
+        whole, choice = self.panel.whole, self.choices[evidence.WHOLE]
+        operator = self.campaign.source.operators(whole)[choice.index]
+        at = {gene: i for i, gene in enumerate(self.anchors.genes)}
+        features = self.anchors.features[:, [at[gene] for gene in operator.genes]]
+        return FinalFit(
+            replace(operator, matrix=operator.matrix.astype(np.float32)),
+            replace(self.anchors, features=features, genes=operator.genes),
+            self.graph,
+            choice.settings.alpha,
+            choice.settings.ridge,
+            self.settings.final_starts,
+            self.settings.seed,
+        )
+
+    @cached_property
+    def algorithm(self) -> CompactAlgorithm:
+        """The folded algorithm, before anything was said of it."""
+        provenance = {"model": self.name, **self.identity, "settings": asdict(self.settings)}
+        return self.final.algorithm(self.name, self.panels.internal, provenance)
+
+    def _fit_algorithm(self) -> None:
+        final = self.final
+        final.operator.save(self.path / "operators" / f"{final.operator.name}.safetensors")
+        latents = final.latents(final.anchors.features)
+        columns = [f"z{i}" for i in range(latents.shape[1])]
+        table = pd.concat([self.anchors.obs, pd.DataFrame(latents, self.anchors.obs.index, columns)], axis=1)
+        write_csv(self.path / "latents.csv", table, index=True)
+
+    def _try_outside(self) -> None:
+        """Read the external panel's cells by the frozen algorithm, donor by donor."""
+        cells, rows = self.panels.external, []
+        if cells is not None:
+            totals = cells.obs["total_counts"].to_numpy()
+            latents = self.algorithm.latents(cells.X, list(cells.var_names), total_counts=totals)
+            rows = evidence.read_cells_by_donor(self.algorithm, latents, cells.obs)
+        write_csv(self.path / "external.csv", pd.DataFrame(rows, columns=["metric", "donor", "value", "n_cells"]))
+
+    # -- gates and the end -------------------------------------------------------------------------------------------
+
+    def _measure_gates(self) -> None:
+        settings = self.settings
+        seeds = {"seed": settings.seed, "n_null": settings.gate_nulls}
+        rows = evidence.gates(self.panel, self.chosen, self.solver, **seeds)
+        if self.panels.external is not None:
+            outside = anchors(self.panels.external, self.final.operator.genes)
+            panel = evidence.Panel.from_anchors(outside, self.graph, (), "external")
+            rows += evidence.frozen_gates(panel, self.final.latents(outside.features), outside.features, **seeds)
+        write_json(self.path / "gates.json", rows)
+
+    def _control_negatively(self) -> None:
+        cells, settings = self.panels.negative, self.settings
+        if cells is None:
+            write_csv(self.path / "negative.csv", pd.DataFrame(columns=["gate", "pairs", "pass_rate"]))
+            return
+        other = anchors(cells, self.final.operator.genes)
+        donors = other.obs["donor"].to_numpy()
+        n_splits = min(settings.n_splits, len(set(donors)))
+        panel = evidence.negative_panel(
+            other, self.graph, donor_folds(donors, n_splits, settings.seed) if n_splits > 1 else []
+        )
+        features = self.final.operator.apply(other.features)
+        fitted = self.choices[evidence.WHOLE].settings
+        arm = evidence.Arm(
+            "negative", lambda _: features, settings={s.id: fitted for s in (*panel.splits, panel.whole)}
+        )
+        draws = {"seed": settings.seed, "n_draws": settings.negative_draws}
+        write_csv(self.path / "negative.csv", evidence.negative_control(panel, arm, self.graph, self.solver, **draws))
+
+    def _judge(self) -> None:
+        table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])
+        judged: dict[str, Any] = {"endpoints": {}}
+        if self.splits:
+            judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed)
+        write_json(self.path / "verdict.json", judged)
+
+    def _export(self) -> None:
+        endpoints = json.loads((self.path / "verdict.json").read_text())["endpoints"]
+        words = {
+            name: {"readable": found["readable"]["status"], "model_specific": found["model_specific"]["status"]}
+            for name, found in endpoints.items()
+        }
+        metrics = {
+            name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")} for name, found in endpoints.items()
+        }
+        self.algorithm.described(verdict=words, metrics=metrics).save(self.path / "algorithm")
+
+
+def _model_hash(model: HookedScGPT) -> str:
+    weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    facts = {"config": model.config.to_args(), "vocabulary": model.vocabulary.sha256}
+    return sha256_json(facts | {"weights": sha256_arrays(**weights)})

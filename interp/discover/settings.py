@@ -1,0 +1,44 @@
+"""How large the main job is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DiscoverSettings:
+    """Sizes of the main job.
+
+    Attributes
+    ----------
+    seed
+        Of every split, sample, start and draw.
+    n_splits
+        Donor folds; every donor is tested once.
+    attention_cells
+        Training cells whose attention makes an operator (arXiv:2603.10261: 600).
+    genes
+        Most genes of the operator panel (arXiv:2603.10261: 1,200).
+    draws, untrained_draws
+        Draws of each random control, and untrained models; 99 for a publication.
+    label_nulls, other_nulls
+        Refits of the permuted stages, and of each other null family.
+    gate_nulls
+        Null draws behind each gate's pass rate.
+    negative_draws
+        Random stagings of the negative control.
+    final_starts
+        Starts of the exported fit.
+    """
+
+    seed: int = 0
+    n_splits: int = 3
+    attention_cells: int = 600
+    genes: int = 1200
+    draws: int = 20
+    untrained_draws: int = 20
+    label_nulls: int = 199
+    other_nulls: int = 99
+    gate_nulls: int = 20
+    negative_draws: int = 50
+    final_starts: int = 5

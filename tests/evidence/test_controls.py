@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from interp.errors import InputError
+from interp.evidence import Candidates, coexpression, cooccurrence, gene_correlation, no_operator, randomised
+from interp.evidence.controls import GAUSSIAN, GENES, RANDOM, VALUES
+from interp.extraction.operators import Operator
+from interp.stats import Split
+
+N_GENES = 30
+SPLIT = Split("fold0", ("a",), ("b",), np.arange(1), np.arange(1, 2))
+OTHER = Split("fold1", ("b",), ("a",), np.arange(1, 2), np.arange(1))
+
+
+@pytest.fixture(scope="module")
+def matrix():
+    rng = np.random.default_rng(0)
+    return rng.gamma(2.0, size=(N_GENES, N_GENES)) * (rng.random((N_GENES, N_GENES)) < 0.6)
+
+
+@pytest.fixture(scope="module")
+def candidates(matrix):
+    genes = tuple(f"G{i}" for i in range(N_GENES))
+    drift = np.hstack([matrix, matrix.T])
+    operators = [
+        Operator("L0H0.mean.out", "mean", "out", matrix, genes),
+        Operator("L0H0.mean.in", "mean", "in", matrix, genes),
+        Operator("drift.mean.out", "mean", "out", drift, genes),
+    ]
+    expression = np.random.default_rng(1).random((5, N_GENES))
+    return Candidates("chosen", lambda split: operators, lambda split: expression)
+
+
+def drawn(candidates, name, draw=0, split=SPLIT, seed=0):
+    return [operator.matrix for operator in randomised(candidates, name, draw, seed=seed).operators(split)]
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_one_random_operator_per_candidate_shared_by_both_orientations(candidates, matrix, name):
+    out, inward, drift = drawn(candidates, name)
+    assert (out == inward).all()
+    assert (out != matrix).any()
+    assert drift.shape == (N_GENES, 2 * N_GENES)
+    made = randomised(candidates, name, 0, seed=0)
+    assert made.names(SPLIT) == candidates.names(SPLIT)
+    expression = candidates.expression(SPLIT)
+    np.testing.assert_allclose(made.features(SPLIT, 0), expression @ out)
+    np.testing.assert_allclose(made.features(SPLIT, 1), expression @ out.T)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_draws_splits_and_seeds_differ_and_repeat(candidates, name):
+    first = drawn(candidates, name)[0]
+    assert (drawn(candidates, name)[0] == first).all()
+    for other in (
+        drawn(candidates, name, draw=1),
+        drawn(candidates, name, split=OTHER),
+        drawn(candidates, name, seed=1),
+    ):
+        assert (other[0] != first).any()
+
+
+def test_gaussian_keeps_support_and_moments(candidates, matrix):
+    values = np.array([drawn(candidates, GAUSSIAN, draw)[0] for draw in range(20)])
+    assert ((values != 0) == (matrix != 0)).all()
+    on = values[:, matrix != 0]
+    assert on.mean() == pytest.approx(matrix[matrix != 0].mean(), rel=0.05)
+    assert on.std() == pytest.approx(matrix[matrix != 0].std(), rel=0.05)
+
+
+def test_shuffled_values_keep_support_and_values(candidates, matrix):
+    out, _, drift = drawn(candidates, VALUES)
+    assert ((out != 0) == (matrix != 0)).all()
+    assert (np.sort(out.ravel()) == np.sort(matrix.ravel())).all()
+    assert (np.sort(drift[:, :N_GENES].ravel()) == np.sort(matrix.ravel())).all()
+
+
+def test_permuted_genes_keep_the_spectrum(candidates, matrix):
+    out, _, drift = drawn(candidates, GENES)
+    np.testing.assert_allclose(np.linalg.svd(out)[1], np.linalg.svd(matrix)[1])
+    np.testing.assert_allclose(np.trace(out), np.trace(matrix))
+    np.testing.assert_allclose(drift[:, N_GENES:].T, drift[:, :N_GENES])
+
+
+def test_no_operator_is_the_expression(candidates):
+    control = no_operator(candidates)
+    assert (control.features(SPLIT, 0) == candidates.expression(SPLIT)).all()
+    assert len(control.operators(SPLIT)) == 1
+
+
+def test_coexpression_is_the_correlation_of_training_cells(candidates):
+    rng = np.random.default_rng(0)
+    cells = rng.poisson(1.0, size=(50, N_GENES)).astype(float)
+    cells[:, 3] = 2.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = np.nan_to_num(np.corrcoef(cells, rowvar=False))
+    expected[3, 3] = 1.0
+    np.testing.assert_allclose(gene_correlation(cells), expected, atol=1e-12)
+    np.testing.assert_allclose(gene_correlation(sparse.csr_matrix(cells)), expected, atol=1e-12)
+    genes = [f"G{i}" for i in range(N_GENES)]
+    control = coexpression(candidates, lambda split: expected, lambda split: genes)
+    np.testing.assert_allclose(control.features(SPLIT, 0), candidates.expression(SPLIT) @ expected)
+
+
+def test_cooccurrence_keeps_the_counts_and_the_support(candidates, matrix):
+    counts = np.round(matrix * 10)
+    genes = [f"G{i}" for i in range(N_GENES)]
+    control = cooccurrence(candidates, lambda split: counts, lambda split: genes)
+    x = candidates.expression(SPLIT)
+    np.testing.assert_allclose(control.features(SPLIT, 0), x @ counts)
+    np.testing.assert_allclose(control.features(SPLIT, 1), x @ (counts > 0))
+
+
+def test_an_unknown_control_is_refused(candidates):
+    with pytest.raises(InputError, match="no random control"):
+        randomised(candidates, "magic", 0, seed=0)

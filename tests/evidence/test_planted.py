@@ -1,0 +1,49 @@
+"""Planted truth from features to verdict: who deserves the credit is known."""
+
+import numpy as np
+import pytest
+
+from interp.evidence import (
+    CHOSEN, NO_OPERATOR, Arm, Candidates, donor_values, no_operator, null_arms, order_endpoint, randomised, verdict,
+)  # fmt: skip
+from interp.evidence.controls import GAUSSIAN
+from interp.evidence.nulls import COHERENT
+from interp.evidence.verdict import READABLE, SPECIFIC
+from interp.extraction.operators import Operator
+
+DRAWS = 20
+
+
+def judged(panel, features, matrix, solver):
+    """Verdict on one operator against a Gaussian of its support and no operator, at the default settings."""
+    genes = tuple(f"G{i}" for i in range(features.shape[1]))
+    operator = Operator("L0H0.mean.out", "mean", "out", matrix, genes)
+    candidates = Candidates(CHOSEN, lambda split: [operator], lambda split: features)
+    sets = [candidates, no_operator(candidates)]
+    sets += [randomised(candidates, GAUSSIAN, draw, seed=0) for draw in range(DRAWS)]
+    arms = [Arm(c.name, lambda split, c=c: c.features(split, 0), draw=c.draw) for c in sets]
+    arms += [arm for arm in null_arms(arms[0], panel, seed=0, n_coherent=19, n_other=1) if arm.name == COHERENT]
+    table = donor_values(order_endpoint(panel, arms, solver))
+    found = verdict(table, nulls=(COHERENT,), expected=(GAUSSIAN, NO_OPERATOR))
+    return found["endpoints"]["order"]
+
+
+@pytest.fixture(scope="module")
+def noisy(planted):
+    """So much noise outside the programs that finding them in training anchors alone is hard."""
+    return planted(n_genes=400, noise=0.6, seed=2)
+
+
+def test_the_true_programs_are_model_specific(noisy, solver):
+    panel, features, loadings = noisy
+    found = judged(panel, features, loadings @ loadings.T, solver)
+    assert found["readable"]["status"] == READABLE
+    assert found["model_specific"]["status"] == SPECIFIC, found["model_specific"]["reason"]
+    assert found["model_specific"]["effect"] > found["model_specific"]["floor"]
+
+
+def test_an_operator_that_adds_nothing_is_not(noisy, solver):
+    panel, features, _ = noisy
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(features.shape[1],) * 2))[0]
+    found = judged(panel, features, rotation, solver)
+    assert found["model_specific"]["status"] != SPECIFIC

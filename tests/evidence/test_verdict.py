@@ -1,0 +1,159 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from interp.errors import InputError
+from interp.evidence import CHOSEN, verdict
+from interp.evidence.verdict import NOT_READABLE, NOT_SPECIFIC, READABLE, SPECIFIC, UNDECIDED, compare, null_floor
+
+NULL, RANDOM, FIXED = "a null", "a random control", "a fixed control"
+
+
+def table(arms, endpoint="order", n_donors=8, spread=0.02, seed=0):
+    """Arms of one endpoint: name to (mean, draws); donors differ by a shift that all arms share, and a little noise."""
+    rng = np.random.default_rng(seed)
+    shift = 0.1 * rng.normal(size=n_donors)
+    rows = []
+    for name, (mean, draws) in arms.items():
+        # the draws' own means spread evenly about the arm's
+        offsets = np.linspace(-spread, spread, draws) if draws > 1 else [0.0]
+        for draw, offset in enumerate(offsets):
+            values = mean + offset + shift + 0.005 * rng.normal(size=n_donors)
+            rows += [(endpoint, name, draw, f"d{d}", value) for d, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["endpoint", "control", "draw", "donor", "value"])
+
+
+def judge(arms, *, endpoint="order", **options):
+    data = {k: options.pop(k) for k in ("n_donors", "spread", "seed") if k in options}
+    found = verdict(table(arms, endpoint, **data), nulls=(NULL,), expected=(RANDOM,), **options)
+    return found["endpoints"][endpoint]
+
+
+def arms(null=0.1, random=0.2, fixed=0.2, chosen=0.6, null_draws=99, random_draws=99):
+    return {CHOSEN: (chosen, 1), NULL: (null, null_draws), RANDOM: (random, random_draws), FIXED: (fixed, 1)}
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "readable", "specific"),
+    [
+        ("above everything", {}, READABLE, SPECIFIC),
+        ("a fixed control ties", {"fixed": 0.6}, READABLE, NOT_SPECIFIC),
+        ("a random control ties", {"random": 0.6}, READABLE, NOT_SPECIFIC),
+        ("a control is far better", {"fixed": 0.9}, READABLE, NOT_SPECIFIC),
+        ("the null is as good", {"null": 0.6}, NOT_READABLE, SPECIFIC),
+        ("significant but under the minimum", {"fixed": 0.55, "random": 0.5}, READABLE, SPECIFIC),
+        ("quick runs of 20 draws can decide", {"random_draws": 20}, READABLE, SPECIFIC),
+        ("too few draws can decide nothing", {"random_draws": 10}, READABLE, UNDECIDED),
+        ("too few null draws", {"null_draws": 10}, UNDECIDED, SPECIFIC),
+    ],
+)
+def test_rules(case, options, readable, specific):
+    found = judge(arms(**options))
+    assert (found["readable"]["status"], found["model_specific"]["status"]) == (readable, specific), case
+
+
+def test_the_effect_must_exceed_the_null_to_null_floor():
+    # one of the random draws' differences is wider than the effect against the fixed control
+    found = judge(arms(fixed=0.5, random=0.2), spread=0.3)
+    assert found["model_specific"]["floor"] > found["model_specific"]["effect"]
+    assert found["model_specific"]["status"] != SPECIFIC
+
+
+def test_four_donors_cannot_decide_and_five_can():
+    few = judge(arms(), n_donors=4)
+    assert few["readable"]["status"] == few["model_specific"]["status"] == UNDECIDED
+    assert few["readable"]["smallest_p"] == pytest.approx(1 / 16)
+    assert "0.062" in few["readable"]["reason"]
+    enough = judge(arms(), n_donors=5)
+    assert enough["readable"]["smallest_p"] == pytest.approx(1 / 32)
+    assert enough["readable"]["status"] == READABLE
+
+
+def test_a_tie_is_only_called_one_when_the_donors_suffice_to_tell():
+    rng = np.random.default_rng(1)
+    data = table(arms(fixed=0.58))
+    data["value"] += np.where(data["control"] == CHOSEN, 0.4 * rng.normal(size=len(data)), 0.0)
+    found = verdict(data, nulls=(NULL,), expected=())["endpoints"]["order"]["model_specific"]
+    assert found["status"] == UNDECIDED
+    assert found["detectable_effect"] > 0.1
+    assert "donors" in found["reason"]
+
+
+def test_p_of_an_endpoint_is_the_largest_and_q_corrects_over_endpoints():
+    both = pd.concat([table(arms()), table(arms(fixed=0.6), "stage balanced accuracy", seed=1)])
+    found = verdict(both, nulls=(NULL,), expected=())["endpoints"]
+    order, stage = (found[name]["model_specific"] for name in ("order", "stage balanced accuracy"))
+    p = max(entry["p"] for entry in order["against"].values())
+    assert order["p"] == p == pytest.approx(max(1 / 100, 2**-8))
+    assert order["q"] == pytest.approx(2 * p)
+    assert stage["q"] == pytest.approx(stage["p"])
+    assert next(iter(found)) == "order"
+
+
+def test_without_headroom_nothing_is_decided():
+    found = judge(arms(), headroom={"order": 0.01})
+    assert found["readable"]["status"] == found["model_specific"]["status"] == UNDECIDED
+    assert "no headroom" in found["readable"]["reason"]
+    assert judge(arms(), headroom={"order": 0.5})["model_specific"]["status"] == SPECIFIC
+
+
+def test_a_control_that_is_missing_forbids_the_claim_but_not_its_denial():
+    data = table({name: value for name, value in arms().items() if name != RANDOM})
+    found = verdict(data, nulls=(NULL,), expected=(RANDOM, FIXED))["endpoints"]["order"]["model_specific"]
+    assert found["status"] == UNDECIDED
+    assert found["missing"] == [RANDOM]
+    tied = table({name: value for name, value in arms(fixed=0.6).items() if name != RANDOM})
+    found = verdict(tied, nulls=(NULL,), expected=(RANDOM, FIXED))["endpoints"]["order"]["model_specific"]
+    assert found["status"] == NOT_SPECIFIC
+
+
+def test_donors_without_a_value_are_left_out_and_counted():
+    data = table(arms())
+    data.loc[(data["donor"] == "d0") & (data["control"] == CHOSEN), "value"] = np.nan
+    data.loc[(data["donor"] == "d1") & (data["control"] == NULL) & (data["draw"] == 3), "value"] = np.nan
+    found = verdict(data, nulls=(NULL,), expected=())["endpoints"]["order"]
+    assert found["n_donors"] == 7
+    assert found["donors_left_out"] == 1
+    assert "d0" not in found["donors"]
+    assert found["readable"]["status"] == READABLE
+
+
+def test_an_endpoint_that_no_donor_has_is_undecided_and_json_holds_it():
+    data = table(arms())
+    data["value"] = np.nan
+    found = verdict(data, nulls=(NULL,), expected=())
+    assert found["endpoints"]["order"]["readable"]["reason"] == "not computable in any donor"
+    assert found["endpoints"]["order"]["value"] is None
+    json.dumps(found, allow_nan=False)
+    json.dumps(verdict(table(arms()), nulls=(NULL,), expected=()), allow_nan=False)
+
+
+def test_comparison_by_hand():
+    found = compare("c", np.array([0.5, 0.7, 0.6]), np.array([[0.2, 0.3, 0.1], [0.4, 0.5, 0.7]]))
+    assert found.effect == pytest.approx(np.mean([0.2, 0.3, 0.2]))
+    assert found.p_donors == pytest.approx(1 / 8)
+    assert found.p_draws == pytest.approx(1 / 3)
+    assert found.at_floor
+    assert found.smallest_p == pytest.approx(1 / 3)
+    assert found.p == found.p_draws
+    assert found.floor == pytest.approx(1.6 / 3 - 0.2)
+    assert np.isnan(compare("c", np.array([0.5, 0.7]), np.array([[0.2, 0.3]])).p_draws)
+
+
+def test_null_floor_by_hand():
+    values = np.array([0.0, 0.1, 0.3])
+    assert null_floor(values) == pytest.approx(np.percentile([0.1, 0.3, 0.2], 95))
+
+
+@pytest.mark.parametrize("spoil", [lambda t: t.drop(columns="draw"), lambda t: t[t["control"] != CHOSEN]])
+def test_a_table_that_cannot_be_judged_is_refused(spoil):
+    with pytest.raises(InputError, match="table of controls"):
+        verdict(spoil(table(arms())))
+
+
+def test_the_same_table_gives_the_same_verdict_whatever_its_order():
+    data = table(arms())
+    shuffled = data.sample(frac=1.0, random_state=0)
+    assert verdict(data, nulls=(NULL,)) == verdict(shuffled, nulls=(NULL,))
