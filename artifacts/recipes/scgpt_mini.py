@@ -1,8 +1,12 @@
-"""Train `scgpt-mini` on real cells and write its card. Usage: python artifacts/recipes/scgpt_mini.py CELLS_FOLDER
+"""Train `scgpt-mini` on real cells and write its card.
+
+Usage: python artifacts/recipes/scgpt_mini.py CELLS_FOLDER [OUT]
 
 The folder holds the four training files and the 10x file under the names below. An interrupted training continues.
 """
 
+# ruff: noqa: E501
+# the prose of the cards is easier to read unbroken
 from __future__ import annotations
 
 import logging

@@ -1,5 +1,10 @@
-"""Train `scgpt-sim` on simulated cells and write its card. Usage: python artifacts/recipes/scgpt_sim.py [OUT]"""
+"""Train `scgpt-sim` on simulated cells and write its card.
 
+Usage: python artifacts/recipes/scgpt_sim.py [OUT]
+"""
+
+# ruff: noqa: E501
+# the prose of the cards is easier to read unbroken
 from __future__ import annotations
 
 import logging

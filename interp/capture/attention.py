@@ -175,7 +175,8 @@ def attention_sums(
         while start < len(order):
             batch = tokens[order[start : start + _batch_size(tokens.lengths[order], start, config.n_heads)]]
             sums.locate(np.where(batch.padding.numpy(), -1, column[batch.gene_ids.numpy()]), batch.lengths)
-            model.run_with_hooks(batch, fwd_hooks=hooks)
+            with model.hooks(fwd_hooks=hooks):
+                model.encode(*(part.to(model.device) for part in (batch.gene_ids, batch.values, batch.padding)))
             start += len(batch)
             bar.update(len(batch))
     return AttentionSums(sums.sum, sums.uniform, sums.count, tuple(genes), len(tokens))

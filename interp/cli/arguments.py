@@ -16,26 +16,24 @@ if TYPE_CHECKING:
 
 CELLS_OPTIONS = ("--cells", "--external", "--negative")
 
-Donor = Annotated[str, typer.Option(help="obs column that names the donor.", rich_help_panel="Columns")]
-Tissue = Annotated[str, typer.Option(help="obs column that names the tissue.", rich_help_panel="Columns")]
-CellType = Annotated[str, typer.Option(help="obs column that names the cell type.", rich_help_panel="Columns")]
+Donor = Annotated[str, typer.Option(help="obs column that names the donor.")]
+Tissue = Annotated[str, typer.Option(help="obs column that names the tissue.")]
+CellType = Annotated[str, typer.Option(help="obs column that names the cell type.")]
 Study = Annotated[
     str,
-    typer.Option(
-        help="obs column that names the study; the file's name where it is missing.", rich_help_panel="Columns"
-    ),
+    typer.Option(help="obs column that names the study; the file's name where it is missing."),
 ]
 Replicate = Annotated[
     list[str] | None,
-    typer.Option(help="obs column of replicates such as plates, where a file has it. Never a unit of statistics.", rich_help_panel="Columns"),
+    typer.Option(help="obs column of replicates such as plates, where a file has it; never a unit of statistics."),
 ]  # fmt: skip
 TotalCounts = Annotated[
     list[str] | None,
-    typer.Option(help="obs column with the counts over all genes, where a file was cut to fewer.", rich_help_panel="Columns"),
+    typer.Option(help="obs column with the counts over all genes, where a file was cut to fewer."),
 ]  # fmt: skip
 GeneKey = Annotated[
     list[str] | None,
-    typer.Option(help="var column with gene symbols, where var_names hold ids.", rich_help_panel="Columns"),
+    typer.Option(help="var column with gene symbols, where var_names hold ids."),
 ]
 
 
@@ -78,7 +76,7 @@ def read_panel(paths: Sequence[Path], columns: dict[str, Any], *, require_stages
     """
     from interp.cells import read_cells
 
-    optional: dict[str, list[str | None]] = {name: [] for name in ("study", "replicate", "total_counts", "gene_key")}
+    optional: dict[str, Any] = {name: [] for name in ("study", "replicate", "total_counts", "gene_key")}
     for path in paths:
         present = {"obs": _columns(path, "obs"), "var": _columns(path, "var")}
         for name, chosen in optional.items():

@@ -59,10 +59,14 @@ def discover(
     outside = given.read_panel(external, columns) if external else None
     other = given.read_panel(negative, columns, require_stages=False) if negative else None
     settings = DiscoverSettings(
-        seed=seed, n_splits=splits, attention_cells=attention_cells, genes=genes, draws=draws, untrained_draws=draws, label_nulls=label_nulls
-    )  # fmt: skip
+        seed=seed,
+        n_splits=splits,
+        attention_cells=attention_cells,
+        genes=genes,
+        draws=draws,
+        untrained_draws=draws,
+        label_nulls=label_nulls,
+    )
     folder = run(model, panel, external=outside, negative=other, out=out, settings=settings)
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
-    typer.echo(
-        f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, scores.csv, algorithm/, figures/"
-    )
+    typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, algorithm/, figures/")

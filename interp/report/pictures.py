@@ -36,7 +36,7 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
         style,
     )
 
-    scores = pd.read_csv(run / "scores.csv")
+    scores = pd.read_csv(run / "scores.csv").drop(columns="n_donors")  # its scores are means over donors and splits
     latents = pd.read_csv(run / "latents.csv", index_col=0)
     obs = latents[["donor", "tissue", "cell_type", "stage", "branch", "depth", "study"]]
     obs = obs.astype(object).where(obs.notna(), None)

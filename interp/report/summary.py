@@ -66,8 +66,12 @@ def _panel(run: Path) -> str:
     latents = pd.read_csv(run / "latents.csv", index_col=0)
     splits = json.loads((run / "splits.json").read_text())
     studies = latents.groupby("study").agg(
-        donors=("donor", "nunique"), anchors=("donor", "size"), exact=("stage", "count"), stages=("stage", "nunique"), cells=("n_cells", "sum")
-    )  # fmt: skip
+        donors=("donor", "nunique"),
+        anchors=("donor", "size"),
+        exact=("stage", "count"),
+        stages=("stage", "nunique"),
+        cells=("n_cells", "sum"),
+    )
     labels = pd.read_csv(run / "labels.csv")
     unmapped = labels[labels["status"] != "exact"][["panel", "label", "study", "n_cells", "status", "branch"]]
     disjoint = pd.read_csv(run / "disjoint.csv")
@@ -119,8 +123,8 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
             means[f"{name}: p"] = pd.Series({key: value["p"] for key, value in against.items()})
     first = [CHOSEN, *sorted(set(means.index) - {CHOSEN}, key=lambda name: -means.loc[name].get(ORDER, np.nan))]
     return (
-        "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, fit and "
-        "splits.\n\n" + markdown(means.loc[first].reset_index())
+        "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, fit "
+        "and splits.\n\n" + markdown(means.loc[first].reset_index())
     )
 
 
@@ -145,8 +149,9 @@ def _heads(run: Path) -> str:
     top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
     agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
     return (
-        f"Chosen on training donors: {chosen}.\n\nSelection score and held-out score correlate {shown(float(agreement))} (Spearman) "
-        f"over {len(wide)} candidates. Best {len(top)} by selection score:\n\n" + markdown(top.reset_index())
+        f"Chosen on training donors: {chosen}.\n\nSelection score and held-out score correlate {shown(float(agreement))} "
+        f"(Spearman) over {len(wide)} candidates; the held-out score leaves out a third of the stages at a time. Best {len(top)} by selection score:\n\n"
+        + markdown(top.reset_index())
     )
 
 

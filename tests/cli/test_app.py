@@ -24,8 +24,10 @@ def run(*words: str) -> subprocess.CompletedProcess:
 )
 def test_help_teaches_and_loads_nothing_heavy(verb):
     code = (
-        "import sys\nfrom interp.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"
-        "heavy = {'torch', 'transformer_lens', 'scanpy', 'sklearn', 'matplotlib', 'pandas', 'anndata', 'numba'} & set(sys.modules)\n"
+        "import sys\nfrom interp.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n    code = stop.code\n"
+        "names = {'torch', 'transformer_lens', 'scanpy', 'sklearn', 'matplotlib', 'pandas', 'anndata', 'numba'}\n"
+        "heavy = names & set(sys.modules)\n"
         "assert code == 0, code\nassert not heavy, heavy\n"
     )
     found = subprocess.run([sys.executable, "-c", code, *verb, "--help"], capture_output=True, text=True, check=False)

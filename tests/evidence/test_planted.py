@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from interp.evidence import (
-    CHOSEN, NO_OPERATOR, Arm, Candidates, donor_values, no_operator, null_arms, order_endpoint, randomised, verdict,
+    CHOSEN,
+    NO_OPERATOR,
+    Arm,
+    Candidates,
+    donor_values,
+    no_operator,
+    null_arms,
+    order_endpoint,
+    randomised,
+    verdict,
 )  # fmt: skip
 from interp.evidence.controls import GAUSSIAN
 from interp.evidence.nulls import COHERENT
@@ -22,7 +31,7 @@ def judged(panel, features, matrix, solver):
     sets = [candidates, no_operator(candidates)]
     sets += [randomised(candidates, GAUSSIAN, draw, seed=0) for draw in range(DRAWS)]
     arms = [Arm(c.name, lambda split, c=c: c.features(split, 0), draw=c.draw) for c in sets]
-    arms += [arm for arm in null_arms(arms[0], panel, seed=0, n_coherent=19, n_other=1) if arm.name == COHERENT]
+    arms += [arm for arm in null_arms(arms[0], panel, seed=0, n_coherent=DRAWS, n_other=1) if arm.name == COHERENT]
     table = donor_values(order_endpoint(panel, arms, solver))
     found = verdict(table, nulls=(COHERENT,), expected=(GAUSSIAN, NO_OPERATOR))
     return found["endpoints"]["order"]
@@ -31,7 +40,7 @@ def judged(panel, features, matrix, solver):
 @pytest.fixture(scope="module")
 def noisy(planted):
     """So much noise outside the programs that finding them in training anchors alone is hard."""
-    return planted(n_genes=400, noise=0.6, seed=2)
+    return planted(n_genes=400, noise=0.6, seed=2, n_folds=2)
 
 
 def test_the_true_programs_are_model_specific(noisy, solver):
