@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,21 +31,25 @@ def discover(
     replicate: given.Replicate = None,
     total_counts: given.TotalCounts = None,
     gene_key: given.GeneKey = None,
-    splits: Annotated[int, typer.Option(min=2, help="Donor folds; every donor is tested once.")] = 3,
+    splits: Annotated[
+        int | None, typer.Option(min=2, help="Donor folds; every donor is tested once. Default 3.")
+    ] = None,
     attention_cells: Annotated[
-        int, typer.Option(min=1, help="Training cells whose attention makes an operator.")
-    ] = 600,
-    genes: Annotated[int, typer.Option(min=10, help="Most genes of the operator panel.")] = 1200,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of each random control; 99 for a publication.")] = 20,
-    label_nulls: Annotated[int, typer.Option(min=1, help="Refits under permuted stages.")] = 199,
+        int | None, typer.Option(min=1, help="Training cells whose attention makes an operator. Default 600.")
+    ] = None,
+    genes: Annotated[int | None, typer.Option(min=10, help="Most genes of the operator panel. Default 1,200.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Draws of each random control. Default 20; 99 for a publication.")
+    ] = None,
+    label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Find heads, extract a compact algorithm, and judge it beside nulls and matched controls.
 
-    Without arguments: scgpt-sim on the embedded simulated atlas. On real cells, for example:
+    Without arguments: scgpt-sim on the embedded simulated atlas (400 genes, 300 attention cells). On real cells, for example:
     interp discover --model scgpt-mini --cells a.h5ad b.h5ad --external c.h5ad --out runs/blood
     """
-    from interp.discover import DiscoverSettings
+    from interp.discover import EMBEDDED, DiscoverSettings
     from interp.discover import discover as run
     from interp.errors import InputError
 
@@ -58,14 +63,16 @@ def discover(
     panel = given.read_panel(cells, columns) if cells else None
     outside = given.read_panel(external, columns) if external else None
     other = given.read_panel(negative, columns, require_stages=False) if negative else None
-    settings = DiscoverSettings(
-        seed=seed,
-        n_splits=splits,
-        attention_cells=attention_cells,
-        genes=genes,
-        draws=draws,
-        untrained_draws=draws,
-        label_nulls=label_nulls,
+    chosen = {
+        "n_splits": splits,
+        "attention_cells": attention_cells,
+        "genes": genes,
+        "draws": draws,
+        "untrained_draws": draws,
+        "label_nulls": label_nulls,
+    }
+    settings = replace(
+        DiscoverSettings() if cells else EMBEDDED, seed=seed, **{k: v for k, v in chosen.items() if v is not None}
     )
     folder = run(model, panel, external=outside, negative=other, out=out, settings=settings)
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())

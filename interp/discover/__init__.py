@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from interp.biology import StageGraph
 from interp.discover.job import Job
 from interp.discover.panels import Panels, embedded_panels
-from interp.discover.settings import DiscoverSettings
+from interp.discover.settings import EMBEDDED, DiscoverSettings
 from interp.runs.folder import RunFolder
 from interp.scgpt.load import load_model
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from interp.scgpt.model import HookedScGPT
 
-__all__ = ["DiscoverSettings", "Panels", "discover", "embedded_panels"]
+__all__ = ["EMBEDDED", "DiscoverSettings", "Panels", "discover", "embedded_panels"]
 
 DEFAULT_MODEL = "scgpt-sim"
 
@@ -62,7 +62,7 @@ def discover(
     InputError
         An external panel shares cells or donors with the internal one, or too little of a panel maps to the graph.
     """
-    settings = settings or DiscoverSettings()
+    settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
     panels = embedded_panels() if cells is None else Panels(cells, external, negative)
     if isinstance(model, str | Path):
         name, model = str(model), load_model(model)

@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 # Seeds of the embedded default: the atlas, an external panel of other donors, and cells of no hematopoietic stage.
 ATLAS_SEED, EXTERNAL_SEED, NEGATIVE_SEED = 0, 1, 2
-# Twelve stages over all seven branches, and programs weak enough to leave an operator something to add: at full
+# Eleven stages over all seven branches, and programs weak enough to leave an operator something to add: at full
 # strength the expression itself already orders the stages as well as the true programs do.
 STAGES = (
-    "HSC", "CMP", "GMP", "CLP", "erythroblast", "megakaryocyte", "neutrophil", "classical monocyte", "pro-B", "naive B",
+    "HSC", "CMP", "GMP", "CLP", "erythroblast", "megakaryocyte", "neutrophil", "classical monocyte", "naive B",
     "naive CD4 T", "NK",
 )  # fmt: skip
 STRENGTH = 0.4

@@ -42,3 +42,7 @@ class DiscoverSettings:
     gate_nulls: int = 20
     negative_draws: int = 50
     final_starts: int = 5
+
+
+# The embedded run ends in minutes on two cores.
+EMBEDDED = DiscoverSettings(attention_cells=300, genes=400, other_nulls=49)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from interp.discover import discover
+from interp.errors import InputError
+from interp.extraction.algorithm import CompactAlgorithm
+from interp.runs.files import sha256_path
+
+from .conftest import TINY, tiny_panels
+
+OUTPUTS = (
+    "config.json", "manifest.json", "splits.json", "scores.csv", "heads.csv", "gates.json", "controls.csv", "verdict.json",
+    "summary.md", "attention.zarr", "operators", "algorithm", "figures", "log.txt",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, panels, checkpoint) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return discover(
+        checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=out, settings=TINY
+    )
+
+
+def test_run_folder_is_complete(run):
+    assert [name for name in OUTPUTS if not (run / name).exists()] == []
+    assert {"heads.png", "manifold_stages.png", "manifold_donors.png", "gates.png", "controls.png", "nulls.png"} <= {
+        path.name for path in (run / "figures").iterdir()
+    }
+
+
+def test_every_control_and_null_is_in_the_tables(run):
+    controls = set(pd.read_csv(run / "controls.csv")["control"])
+    assert controls == {
+        "chosen", "no operator", "Gaussian on the support", "values shuffled", "genes permuted", "co-expression",
+        "co-occurrence counts", "untrained model",
+    }  # fmt: skip
+    nulls = pd.read_csv(run / "nulls.csv")
+    assert nulls.groupby("control")["draw"].nunique().to_dict() == {
+        "stages permuted": 4, "ruler shuffled": 3, "cell type look-up code": 3, "features shuffled": 3,
+    }  # fmt: skip
+
+
+def test_four_donors_can_decide_nothing(run):
+    judged = json.loads((run / "verdict.json").read_text())["endpoints"]["order"]
+    assert judged["n_donors"] == 4
+    assert judged["readable"]["status"] == "undecided"
+    assert judged["model_specific"]["status"] == "undecided"
+    assert "undecided" in (run / "summary.md").read_text()
+
+
+def test_splits_keep_donors_apart_and_choose_on_training_donors(run):
+    splits = json.loads((run / "splits.json").read_text())["splits"]
+    assert len(splits) == 2
+    for split in splits:
+        assert not set(split["train_donors"]) & set(split["test_donors"])
+
+
+def test_exported_algorithm_gives_the_latents_of_the_run(run, panels):
+    algorithm = CompactAlgorithm.load(run / "algorithm")
+    annotated = algorithm.transform(panels.external)
+    assert annotated.obsm["X_interp"].shape == (panels.external.n_obs, 10)
+    assert set(annotated.obs["interp_stage"]) <= set(panels.internal.obs["stage"])
+
+
+def test_a_second_run_does_nothing_again(run, panels, checkpoint):
+    before = sha256_path(run / "figures"), (run / "controls.csv").stat().st_mtime_ns
+    discover(checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=run, settings=TINY)
+    assert (sha256_path(run / "figures"), (run / "controls.csv").stat().st_mtime_ns) == before
+
+
+def test_lost_output_is_made_again_the_same(run, panels, checkpoint):
+    before = sha256_path(run / "algorithm")
+    (run / "algorithm" / "manifest.json").unlink()
+    discover(checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=run, settings=TINY)
+    assert sha256_path(run / "algorithm") == before
+
+
+def test_external_panel_with_the_same_donors_is_refused(panels, checkpoint, tmp_path):
+    with pytest.raises(InputError, match="share"):
+        discover(checkpoint, panels.internal, external=panels.internal, out=tmp_path / "run", settings=TINY)
+
+
+def test_one_donor_is_not_computable_and_never_passes(checkpoint, tmp_path):
+    cells = tiny_panels(4).internal
+    one = cells[cells.obs["donor"] == cells.obs["donor"].iloc[0]].copy()
+    one.uns["interp"]["panel"]["sha256"] = "one donor"
+    out = discover(checkpoint, one, out=tmp_path / "one", settings=replace(TINY, gate_nulls=1))
+    gates = {row["gate"]: row["status"] for row in json.loads((out / "gates.json").read_text())}
+    assert gates["donor holdout"] == "not computable"
+    assert json.loads((out / "verdict.json").read_text())["endpoints"] == {}
+    assert "Undecided" in (out / "summary.md").read_text()
+
+
+@pytest.mark.slow
+def test_killed_run_continues_to_the_same_bytes(run, tmp_path, checkpoint):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[3])\n"
+        "from conftest import TINY, tiny_panels\nfrom interp.discover import discover\n"
+        "p = tiny_panels()\n"
+        "discover(sys.argv[1], p.internal, external=p.external, negative=p.negative, out=sys.argv[2], settings=TINY)\n"
+    )
+    words = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "killed"), str(Path(__file__).parent)]
+    for seconds in (12, 20):
+        process = subprocess.Popen(words, start_new_session=True)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(words, check=True)
+    for name in ("algorithm", "verdict.json", "controls.csv", "gates.json"):
+        assert sha256_path(tmp_path / "killed" / name) == sha256_path(run / name), name
