@@ -65,7 +65,7 @@ def discover(
     settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
     panels = embedded_panels() if cells is None else Panels(cells, external, negative)
     if isinstance(model, str | Path):
-        name, model = str(model), load_model(model)
+        name, model = Path(model).name, load_model(model)  # no path of a machine goes into results
     else:
         name = "model in memory"
     config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from interp import evidence
 from interp.cells.anchors import anchors
-from interp.cells.panel import expression
+from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
 from interp.discover.plan import disjoint_report, label_report, model_check, plan_genes, plan_splits
@@ -28,12 +29,17 @@ from interp.stats import donor_folds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anndata import AnnData
+
     from interp.biology import StageGraph
+    from interp.cells.anchors import Anchors
     from interp.discover.settings import DiscoverSettings
     from interp.extraction.algorithm import CompactAlgorithm
     from interp.runs.folder import RunFolder
     from interp.scgpt.model import HookedScGPT
     from interp.stats import Split
+
+log = logging.getLogger(__name__)
 
 _NO_VALUES = pd.DataFrame(columns=["endpoint", "control", "draw", "donor", "value"])
 
@@ -204,7 +210,8 @@ class Job:
     def algorithm(self) -> CompactAlgorithm:
         """The folded algorithm, before anything was said of it."""
         provenance = {"model": self.name, **self.identity, "settings": asdict(self.settings)}
-        return self.final.algorithm(self.name, self.panels.internal, provenance)
+        name = f"hematopoiesis-{self.name.removeprefix('scgpt-')}"
+        return self.final.algorithm(name, self.panels.internal, provenance)
 
     def _fit_algorithm(self) -> None:
         final = self.final
@@ -240,7 +247,7 @@ class Job:
         if cells is None:
             write_csv(self.path / "negative.csv", pd.DataFrame(columns=["gate", "pairs", "pass_rate"]))
             return
-        other = anchors(cells, self.final.operator.genes)
+        other = self._negative_anchors(cells)
         donors = other.obs["donor"].to_numpy()
         n_splits = min(settings.n_splits, len(set(donors)))
         panel = evidence.negative_panel(
@@ -253,6 +260,17 @@ class Job:
         )
         draws = {"seed": settings.seed, "n_draws": settings.negative_draws}
         write_csv(self.path / "negative.csv", evidence.negative_control(panel, arm, self.graph, self.solver, **draws))
+
+    def _negative_anchors(self, cells: AnnData) -> Anchors:
+        """Average the negative cells; genes that they were not measured for stand at the internal anchors' mean."""
+        genes = np.array(self.final.operator.genes, dtype=object)
+        measured = measured_genes(cells).all(axis=1)
+        there = measured.reindex(genes, fill_value=False).to_numpy(bool)
+        log.info("%d of %d genes were not measured in the negative panel", (~there).sum(), len(genes))
+        other = anchors(cells, list(genes[there]))
+        features = np.tile(self.final.anchors.features.mean(axis=0), (len(other), 1))
+        features[:, there] = other.features
+        return replace(other, features=features, genes=tuple(genes))
 
     def _judge(self) -> None:
         table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])

@@ -6,8 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from interp.cells.read import read_cells
 from interp.errors import InputError
+from interp.evidence import TRUE_LOADINGS
 from interp.simulate import simulate
 
 if TYPE_CHECKING:
@@ -76,6 +79,8 @@ def without_stages(cells: AnnData) -> AnnData:
 
 
 def _read(cells: AnnData, *, require_stages: bool = True) -> AnnData:
-    return read_cells(
-        cells, donor="donor", tissue="tissue", cell_type="cell_type", study="study", require_stages=require_stages
-    )
+    columns = {"donor": "donor", "tissue": "tissue", "cell_type": "cell_type", "study": "study"}
+    panel = read_cells(cells, **columns, require_stages=require_stages)
+    if TRUE_LOADINGS in cells.varm:  # the truth is no part of a panel, but the headroom is measured with it
+        panel.varm[TRUE_LOADINGS] = np.asarray(cells[:, panel.var_names].varm[TRUE_LOADINGS])
+    return panel

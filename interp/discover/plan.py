@@ -42,8 +42,11 @@ def plan_splits(cells: AnnData, n_splits: int, seed: int) -> list[Split]:
 def plan_genes(
     panels: Panels, splits: Sequence[Split], vocabulary: Sequence[str], n_genes: int
 ) -> dict[str, list[str]]:
-    """Choose the genes of each split on its training donors, and those of all donors; by split id."""
-    others = [panel for panel in (panels.external, panels.negative) if panel is not None]
+    """Choose the genes of each split on its training donors, and those of all donors; by split id.
+
+    The external panel must have measured them; the negative one need not.
+    """
+    others = [] if panels.external is None else [panels.external]
 
     def choose(donors: tuple[str, ...] | None) -> list[str]:
         return operator_genes(

@@ -17,7 +17,7 @@ from interp.evidence.controls import RANDOM as RANDOM_CONTROLS
 from interp.evidence.endpoints import secondary_endpoints
 from interp.evidence.fits import Solver
 from interp.evidence.gates import frozen_gates, gates
-from interp.evidence.headroom import oracle, true_loadings
+from interp.evidence.headroom import TRUE_LOADINGS, oracle, true_loadings
 from interp.evidence.holdouts import PAIRS
 from interp.evidence.negative import negative_control, negative_panel
 from interp.evidence.nulls import FAMILIES as NULL_FAMILIES
@@ -37,6 +37,7 @@ __all__ = [
     "ORDER",
     "PAIRS",
     "RANDOM_CONTROLS",
+    "TRUE_LOADINGS",
     "UNTRAINED",
     "WHOLE",
     "Arm",

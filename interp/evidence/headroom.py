@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from interp.stats import Split
 
 ORACLE = "oracle"
-LOADINGS = "true_loadings"
+TRUE_LOADINGS = "true_loadings"
 
 
 def true_loadings(cells: AnnData) -> pd.DataFrame | None:
     """Return the loadings (gene, program) of a simulated panel, None for real cells."""
     import pandas as pd
 
-    if LOADINGS not in cells.varm:
+    if TRUE_LOADINGS not in cells.varm:
         return None
-    return pd.DataFrame(np.asarray(cells.varm[LOADINGS], dtype=np.float64), index=cells.var_names)
+    return pd.DataFrame(np.asarray(cells.varm[TRUE_LOADINGS], dtype=np.float64), index=cells.var_names)
 
 
 def projector(loadings: FloatArray) -> FloatArray:

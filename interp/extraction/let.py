@@ -13,6 +13,8 @@ The loss of one problem, over anchors x standardised with the training mean and 
 beta has a closed form, and is put in at every evaluation.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Sequence
@@ -33,9 +35,9 @@ logger = logging.getLogger(__name__)
 N_LATENT = 10
 # Weight of the reconstruction (design: start 0.1) and of the ridge, and the grids both are tuned over.
 ALPHA = 0.1
-RIDGE = 0.1
+RIDGE = 0.03
 ALPHAS = (0.01, 0.1, 1.0)
-RIDGES = (0.01, 0.1, 1.0)
+RIDGES = (0.001, 0.03, 1.0)
 N_STARTS = 5
 MAX_ITER = 3000
 COSINE_LIMIT = 1.0 - 1e-7
@@ -270,16 +272,15 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
 
     basis = problem.basis
     coords = np.ascontiguousarray(basis.train.T)
-    best, winner = None, 0
-    for start in range(n_starts):
-        theta = _start(problem, start, n_latent, seed)
-        result = minimise(
-            theta, coords, basis.variance, problem.ruler, problem.alpha, problem.ridge,
+    results = [
+        minimise(
+            _start(problem, start, n_latent, seed), coords, basis.variance, problem.ruler, problem.alpha, problem.ridge,
             basis.n_features, n_latent, max_iter,
-        )  # fmt: skip
-        if best is None or result[1] < best[1]:
-            best, winner = result, start
-    theta, loss, ruler_loss, beta, n_iter, _, state = best
+        )
+        for start in range(n_starts)
+    ]  # fmt: skip
+    winner = int(np.argmin([result[1] for result in results]))
+    theta, loss, ruler_loss, beta, n_iter, _, state = results[winner]
     weights = theta[: n_latent * basis.rank].reshape(n_latent, basis.rank)
     return LetFit(
         basis=basis,
@@ -301,8 +302,10 @@ def _start(problem: LetProblem, start: int, n_latent: int, seed: int) -> np.ndar
     offset = np.zeros(rank)
     if start == 0:
         weights, offset = _informed(problem, n_latent)
+        length = np.linalg.norm(weights)
         # A latent that starts at zero would stay there, and the ruler alone may leave some empty.
-        spark = weights * (np.linalg.norm(spark) / np.linalg.norm(weights)) + SPARK * spark
+        if length > 0:
+            spark = weights * (np.linalg.norm(spark) / length) + SPARK * spark
     return np.concatenate([spark.ravel(), offset])
 
 

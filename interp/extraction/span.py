@@ -3,18 +3,24 @@
 A linear map fitted to anchors never leaves their span, so fitting in it loses nothing and is much smaller.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
 
 from interp.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 # A feature is dropped when its sd is under this share of the median sd (design, adaptor numerics).
 SD_SHARE = 1e-6
 # An sd under this share of the largest is rounding error, and does not count for the median.
 ROUNDING_SHARE = 1e-12
-# A direction is dropped when its variance is under this share of the largest; below, rounding of the Gram matrix dominates.
+# A direction is dropped when its variance is under this share of the largest: there rounding of the Gram matrix rules.
 RANK_TOLERANCE = 1e-9
 
 
@@ -61,7 +67,7 @@ class SpanBasis:
         return self.axes.shape[1]
 
     @classmethod
-    def from_features(cls, features: np.ndarray) -> "SpanBasis":
+    def from_features(cls, features: np.ndarray) -> SpanBasis:
         """Standardise training rows and find their span.
 
         Parameters
@@ -122,7 +128,7 @@ class SpanBasis:
         return ((features[:, self.kept] - self.mean[self.kept]) / self.scale) @ self.axes
 
 
-def as_rows(features: np.ndarray) -> np.ndarray:
+def as_rows(features: ArrayLike) -> np.ndarray:
     """Return features as a finite float64 (row, feature) array, or say what is wrong with them.
 
     Parameters
@@ -140,15 +146,15 @@ def as_rows(features: np.ndarray) -> np.ndarray:
     InputError
         If the array is not two-dimensional, or holds NaN or infinite values.
     """
-    features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2:
-        msg = f"Features must be a (row, feature) array; an array of shape {features.shape} was given."
+    rows = np.asarray(features, dtype=np.float64)
+    if rows.ndim != 2:
+        msg = f"Features must be a (row, feature) array; an array of shape {rows.shape} was given."
         raise InputError(msg)
-    if not np.isfinite(features).all():
-        bad = int((~np.isfinite(features)).any(axis=1).sum())
-        msg = f"{bad} of {len(features)} rows hold NaN or infinite features; remove or fill them first."
+    if not np.isfinite(rows).all():
+        bad = int((~np.isfinite(rows)).any(axis=1).sum())
+        msg = f"{bad} of {len(rows)} rows hold NaN or infinite features; remove or fill them first."
         raise InputError(msg)
-    return features
+    return rows
 
 
 def _varying(sd: np.ndarray) -> np.ndarray:

@@ -1,0 +1,141 @@
+"""Distances against a ruler over pairs of anchors: plain, and with what nuisance indicators explain taken out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import rankdata
+
+from interp.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+# A correlation of two pairs is 1 or -1 whatever they are.
+MIN_PAIRS = 3
+# What is left of a vector, as a share of its length, when it is explained up to rounding.
+NOTHING_LEFT = 1e-8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number, or why there is none.
+
+    Attributes
+    ----------
+    value
+        The number; NaN when not computable.
+    reason
+        Why it is not computable; empty when it is.
+    """
+
+    value: float
+    reason: str = ""
+
+    @property
+    def computable(self) -> bool:
+        """Whether there is a number."""
+        return not self.reason
+
+
+def ruler_correlation(distances: ArrayLike, ruler: ArrayLike, *, pairs: ArrayLike | None = None) -> Measured:
+    """Spearman correlation of distances and ruler over pairs of points.
+
+    Parameters
+    ----------
+    distances, ruler
+        Symmetric, (point, point).
+    pairs
+        Pairs that count, bool (point, point), such as those of one study; all by default. Each pair counts once.
+
+    Returns
+    -------
+    Measured
+        Not computable with under 3 pairs, or where one of the two is constant.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> line = np.abs(np.subtract.outer([0.0, 1.0, 3.0], [0.0, 1.0, 3.0]))
+    >>> ruler_correlation(line**2, line).value
+    1.0
+    """
+    first, second = _pair_vectors([distances, ruler], pairs)
+    return _pearson(rankdata(first), rankdata(second), "the distances or the ruler are constant over the pairs")
+
+
+def residual_correlation(
+    distances: ArrayLike, ruler: ArrayLike, indicators: Sequence[ArrayLike], *, pairs: ArrayLike | None = None
+) -> Measured:
+    """Pearson correlation of the pair ranks of distances and ruler, after regression of both on pair indicators.
+
+    Parameters
+    ----------
+    distances, ruler
+        Symmetric, (point, point).
+    indicators
+        What pairs may share, such as the donor, tissue or study, each (point, point).
+    pairs
+        Pairs that count, bool (point, point); all by default.
+
+    Returns
+    -------
+    Measured
+        Not computable with under 3 pairs, where the indicators with an intercept are rank-deficient (one of them is
+        constant, or follows from the others), or where they explain one of the two entirely.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> line = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+    >>> study = np.array([0, 0, 1, 1])
+    >>> residual_correlation(line, line, [study[:, None] == study]).computable
+    True
+    >>> residual_correlation(line, line, [np.ones((4, 4))]).reason
+    'the indicators are rank-deficient: 1 of 2 columns with the intercept are independent'
+    """
+    first, second, *shared = _pair_vectors([distances, ruler, *indicators], pairs)
+    design = np.column_stack([np.ones_like(first), *shared])
+    rank = int(np.linalg.matrix_rank(design)) if len(first) else 0
+    if len(first) >= MIN_PAIRS and rank < design.shape[1]:
+        columns = f"{rank} of {design.shape[1]} columns with the intercept are independent"
+        return Measured(float("nan"), f"the indicators are rank-deficient: {columns}")
+    ranks = np.column_stack([rankdata(first), rankdata(second)])
+    left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0] if len(first) else ranks
+    left[:, np.linalg.norm(left, axis=0) < NOTHING_LEFT * np.linalg.norm(ranks, axis=0)] = 0.0
+    return _pearson(left[:, 0], left[:, 1], "the indicators explain the distances or the ruler entirely")
+
+
+def _pair_vectors(matrices: Sequence[ArrayLike], pairs: ArrayLike | None) -> list[NDArray[np.float64]]:
+    """Upper triangles, (pair,), of symmetric matrices, for the pairs that count."""
+    arrays = [np.asarray(matrix, dtype=np.float64) for matrix in matrices]
+    n = len(arrays[0])
+    used = np.ones((n, n), dtype=bool) if pairs is None else np.asarray(pairs, dtype=bool)
+    for array in (*arrays, used):
+        if array.shape != (n, n):
+            msg = f"All matrices over pairs must have one shape, ({n}, {n}); one has {array.shape}."
+            raise InputError(msg)
+    at = np.nonzero(np.triu(used, 1))
+    return [array[at] for array in arrays]
+
+
+def _pearson(first: NDArray, second: NDArray, constant: str) -> Measured:
+    if len(first) < MIN_PAIRS:
+        return Measured(float("nan"), f"{len(first)} pairs; at least {MIN_PAIRS} are needed")
+    first, second = first - first.mean(), second - second.mean()
+    length = float(np.linalg.norm(first) * np.linalg.norm(second))
+    if length == 0.0:
+        return Measured(float("nan"), constant)
+    return Measured(float(np.clip(first @ second / length, -1.0, 1.0)))
