@@ -6,6 +6,7 @@ Without names all notebooks of this folder are run. What differs from run to run
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    client.execute()
+    # A widget library that is not needed makes its absence known with a path of this machine.
+    client.execute(env={**os.environ, "PYTHONWARNINGS": "ignore:IProgress not found"})
     return tidy(notebook)
 
 

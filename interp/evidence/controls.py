@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -80,11 +80,11 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
             kept[base] = make(as_float(operator.matrix), stream(seed, f"evidence {name} {draw} {base}"))
         return kept[base]
 
+    def like(operator: Operator, split: Split) -> Operator:
+        return replace(operator, kind=name, matrix=lambda: matrix(operator, split))
+
     def drawn(split: Split) -> list[Operator]:
-        return [
-            replace(operator, kind=name, matrix=lambda operator=operator: matrix(operator, split))
-            for operator in operators.operators(split)
-        ]
+        return [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
 
     return replace(operators, name=name, family="control", draw=draw, operators=drawn)
 

@@ -21,6 +21,8 @@ PAIRS = ("all", "within-study")
 MIN_STAGES = 4
 # Hold-outs of the inner criterion, each a donor fold times a group of stages.
 N_INNER = 3
+# Rows up to this many columns are ranked by comparing all with all.
+NARROW = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +71,20 @@ class HoldOut:
         values = np.full((len(self.donors), len(PAIRS)), np.nan)
         for view in self.views:
             hops = labels.ruler[np.ix_(self.stages[view.questions], view.stages)]
-            values[view.questions, view.pairs] = row_spearman(means[view.questions] @ view.average, hops)
+            found = row_spearman(means[view.questions] @ view.average, hops)
+            values[np.ix_(view.questions, view.columns)] = found[:, None]
         return values
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One way to count pairs: column of `PAIRS`, the questions, the stages and the mean over each stage's anchors.
+    """One way to count pairs: columns of `PAIRS`, the questions, the stages and the mean over each stage's anchors.
 
-    ``questions`` (some question,), ``stages`` (other stage,), ``average`` (train, other stage).
+    ``columns`` (some pairs,), ``questions`` (some question,), ``stages`` (other stage,), ``average`` (train, other
+    stage).
     """
 
-    pairs: int
+    columns: IntArray
     questions: IntArray
     stages: IntArray
     average: FloatArray
@@ -178,14 +182,28 @@ def row_spearman(a: FloatArray, b: FloatArray) -> FloatArray:
     >>> row_spearman(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 5.0, 9.0]])).tolist()
     [1.0]
     """
-    from scipy.stats import rankdata
-
-    x, y = (rankdata(values, axis=1) for values in (a, b))
-    x -= x.mean(axis=1, keepdims=True)
-    y -= y.mean(axis=1, keepdims=True)
+    x, y = row_ranks(a), row_ranks(b)
     scale = np.sqrt(np.einsum("ij,ij->i", x, x) * np.einsum("ij,ij->i", y, y))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(scale > 0, np.einsum("ij,ij->i", x, y) / scale, np.nan)
+
+
+def row_ranks(values: FloatArray) -> FloatArray:
+    """Return the ranks in each row (row, column), ties averaged, less their mean.
+
+    Examples
+    --------
+    >>> row_ranks(np.array([[5.0, 7.0, 5.0]])).tolist()
+    [[-0.5, 1.0, -0.5]]
+    """
+    if values.shape[1] <= NARROW:
+        # How many are smaller, less how many are larger: no sorting, and no overhead for rows this short.
+        difference = np.sign(values[:, :, None] - values[:, None, :])
+        return 0.5 * difference.sum(axis=2)
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values, axis=1)
+    return ranks - ranks.mean(axis=1, keepdims=True)
 
 
 def _without(panel: Panel, train: IntArray, group: IntArray, donors: tuple[str, ...] | None) -> HoldOut | None:
@@ -220,13 +238,18 @@ def _hold_out(panel: Panel, train: IntArray, asked: IntArray) -> HoldOut | None:
 
 def _views(panel: Panel, train: IntArray, donors: tuple[str, ...]) -> Iterable[View]:
     every = np.arange(len(donors))
-    yield View(0, every, *_stage_means(panel, train, np.ones(len(train), dtype=bool)))
+    # With one study both ways to count pairs are the same.
+    one_study = len(set(panel.studies)) == 1
+    columns = np.arange(len(PAIRS) if one_study else 1)
+    yield View(columns, every, *_stage_means(panel, train, np.ones(len(train), dtype=bool)))
+    if one_study:
+        return
     study_of = dict(zip(panel.donors, panel.studies, strict=True))
     studies = np.array([study_of[donor] for donor in donors], dtype=object)
     for study in sorted(set(studies)):
         stages, average = _stage_means(panel, train, panel.studies[train] == study)
         if len(stages) >= MIN_STAGES:
-            yield View(1, every[studies == study], stages, average)
+            yield View(np.array([1]), every[studies == study], stages, average)
 
 
 def _stage_means(panel: Panel, train: IntArray, used: np.ndarray) -> tuple[IntArray, FloatArray]:

@@ -40,9 +40,9 @@ class Choice:
     settings
         Its tuned settings.
     scores
-        Inner criterion of every candidate at the default settings, NaN where not computable, in their order.
+        Inner criterion of every candidate in the screening, at the default settings; NaN where not computable.
     tuned
-        Inner criterion of the chosen one over `GRID`.
+        Inner criterion of the chosen one over `GRID`, with converged fits.
     """
 
     index: int
@@ -53,7 +53,7 @@ class Choice:
 
 
 def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *, seed: int) -> Choice:
-    """Choose the candidate with the best inner criterion, then tune it.
+    """Choose the candidate with the best inner criterion among screening fits, then tune it with converged ones.
 
     Parameters
     ----------
@@ -75,17 +75,14 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
     """
     names = candidates.names(split)
     refits = inner_hold_outs(panel, split, seed)
-    scores = np.full(len(names), np.nan)
-    if len(names) > 1:
-        work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
-        found = criteria(panel, work, solver)
-        scores = np.array([found.get(i, np.nan) for i in range(len(names))])
+    work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
+    found = criteria(panel, work, solver.screening) if len(names) > 1 else {}
+    scores = [found.get(i, np.nan) for i in range(len(names))]
     index = best(scores)
     targets = [(panel.labels, settings, k) for k, settings in enumerate(GRID)]
     tuned = criteria(panel, [(candidates.features(split, index), refits, targets)], solver)
     over_grid = [tuned.get(k, np.nan) for k in range(len(GRID))]
-    scores[index] = over_grid[0]
-    return Choice(index, names[index], GRID[best(over_grid)], tuple(scores.tolist()), tuple(over_grid))
+    return Choice(index, names[index], GRID[best(over_grid)], tuple(scores), tuple(over_grid))
 
 
 def choices(
@@ -170,7 +167,7 @@ def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver, *, see
     panel
         The anchors.
     solver
-        How adaptors are fitted.
+        How adaptors are fitted; its screening is used, as for the selection.
     seed
         Seed of the groups of stages.
 
@@ -184,7 +181,7 @@ def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver, *, see
         refits = grouped_hold_outs(panel, split, seed)
         names = candidates.names(split)
         work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
-        found = criteria(panel, work, solver)
+        found = criteria(panel, work, solver.screening)
         rows += [(split.id, name, "score", found.get(i, np.nan)) for i, name in enumerate(names)]
     return pd.DataFrame(rows, columns=["split", "candidate", "role", "value"])
 

@@ -65,7 +65,7 @@ def ruler_correlation(distances: ArrayLike, ruler: ArrayLike, *, pairs: ArrayLik
     Examples
     --------
     >>> line = np.abs(np.subtract.outer([0.0, 1.0, 3.0], [0.0, 1.0, 3.0]))
-    >>> ruler_correlation(line**2, line).value
+    >>> round(ruler_correlation(line**2, line).value, 9)
     1.0
     """
     first, second = _pair_vectors([distances, ruler], pairs)

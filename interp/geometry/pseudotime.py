@@ -53,7 +53,8 @@ def geodesic_pseudotime(latents: NDArray, root: NDArray, *, k: int = NEIGHBOURS)
 
     latents, root = np.asarray(latents, np.float64), np.asarray(root, np.float64)
     if latents.ndim != 2 or latents.shape[1:] != root.shape or len(latents) == 0:
-        msg = f"latents of shape {latents.shape} do not fit a root of shape {root.shape}; give (point, latent) and (latent,)"
+        given = f"latents of shape {latents.shape} and a root of shape {root.shape}"
+        msg = f"{given} do not fit; give (point, latent) and (latent,)"
         raise InputError(msg)
     points = np.vstack([root, latents])
     graph = _joined(cdist(points, points), min(k, len(latents))) if len(points) <= DENSE_POINTS else _sparse(points, k)

@@ -26,7 +26,9 @@ TINY = DiscoverSettings(
 def tiny_panels(n_donors: int = 4) -> Panels:
     """Simulate the three panels."""
     atlas, external = (
-        read_cells(simulate(n_donors=n, n_cells=90 * n, n_genes=300, seed=seed, stages=STAGES), **COLUMNS, study="study")
+        read_cells(
+            simulate(n_donors=n, n_cells=90 * n, n_genes=300, seed=seed, stages=STAGES), **COLUMNS, study="study"
+        )
         for n, seed in ((n_donors, 0), (3, 1))
     )
     other = simulate(n_donors=3, n_cells=240, n_genes=300, seed=2, world="unrelated")

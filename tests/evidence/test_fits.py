@@ -1,0 +1,46 @@
+import logging
+
+import numpy as np
+import pytest
+
+from interp.evidence.fits import BATCH, Solver, bases
+from interp.extraction.let import LetProblem
+
+
+@pytest.fixture(scope="module")
+def problems(planted):
+    panel, features, _ = planted(n_donors=2, n_folds=2)
+    spans = bases([features, features[:, ::2]])
+    rows = np.arange(len(panel))
+    return [LetProblem(spans[i % 2], panel.ruler(rows), alpha=0.1 + 0.01 * i) for i in range(BATCH + 3)]
+
+
+def test_a_stream_keeps_order_and_company_over_batches(problems, solver):
+    fits = list(solver.stream((problem, i) for i, problem in enumerate(problems)))
+    assert [beside for _, beside in fits] == list(range(len(problems)))
+    for fit, i in fits[:: len(fits) // 4]:
+        assert (fit.weights == solver.fit([problems[i]])[0].weights).all()
+
+
+def test_an_error_in_the_making_of_problems_is_not_swallowed(problems, solver):
+    def jobs():
+        yield problems[0], 0
+        msg = "the second cannot be made"
+        raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="cannot be made"):
+        list(solver.stream(jobs()))
+
+
+def test_a_stream_may_be_left_early(problems, solver):
+    stream = solver.stream((problem, i) for i, problem in enumerate(problems))
+    next(stream)
+    stream.close()
+
+
+def test_screening_does_not_warn_and_a_capped_fit_does(problems, caplog):
+    with caplog.at_level(logging.WARNING):
+        Solver().screening.fit(problems[:1])
+        assert not caplog.records
+        Solver(max_iter=2).fit(problems[:1])
+        assert "cap" in caplog.text
