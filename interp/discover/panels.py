@@ -79,8 +79,9 @@ def without_stages(cells: AnnData) -> AnnData:
 
 
 def _read(cells: AnnData, *, require_stages: bool = True) -> AnnData:
-    columns = {"donor": "donor", "tissue": "tissue", "cell_type": "cell_type", "study": "study"}
-    panel = read_cells(cells, **columns, require_stages=require_stages)
+    panel = read_cells(
+        cells, donor="donor", tissue="tissue", cell_type="cell_type", study="study", require_stages=require_stages
+    )
     if TRUE_LOADINGS in cells.varm:  # the truth is no part of a panel, but the headroom is measured with it
         panel.varm[TRUE_LOADINGS] = np.asarray(cells[:, panel.var_names].varm[TRUE_LOADINGS])
     return panel

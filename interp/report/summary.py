@@ -123,15 +123,18 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
             means[f"{name}: p"] = pd.Series({key: value["p"] for key, value in against.items()})
     first = [CHOSEN, *sorted(set(means.index) - {CHOSEN}, key=lambda name: -means.loc[name].get(ORDER, np.nan))]
     return (
-        "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, fit "
-        "and splits.\n\n" + markdown(means.loc[first].reset_index())
+        "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, "
+        "fit and splits.\n\n" + markdown(means.loc[first].reset_index())
     )
 
 
 def _nulls(judged: dict[str, Any]) -> str:
     rows = [
-        {"endpoint": name, "family": family, "draws": c["n_draws"], "observed": found["value"], "95th percentile": c["percentile"],
-         "p over draws": c["p_draws"], "at floor": c["at_floor"], "p over donors": c["p_donors"]}
+        {
+            "endpoint": name, "family": family, "draws": c["n_draws"], "observed": found["value"],
+            "95th percentile": c["percentile"], "p over draws": c["p_draws"], "at floor": c["at_floor"],
+            "p over donors": c["p_donors"],
+        }
         for name, found in judged["endpoints"].items()
         for family, c in found["readable"]["against"].items()
     ]  # fmt: skip
@@ -149,9 +152,9 @@ def _heads(run: Path) -> str:
     top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
     agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
     return (
-        f"Chosen on training donors: {chosen}.\n\nSelection score and held-out score correlate {shown(float(agreement))} "
-        f"(Spearman) over {len(wide)} candidates; the held-out score leaves out a third of the stages at a time. Best {len(top)} by selection score:\n\n"
-        + markdown(top.reset_index())
+        f"Chosen on training donors: {chosen}.\n\nOver {len(wide)} candidates the selection score and the held-out score "
+        f"(a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). The best {len(top)} by "
+        "selection score:\n\n" + markdown(top.reset_index())
     )
 
 

@@ -20,8 +20,8 @@ from interp.runs.files import sha256_path
 from .conftest import TINY, tiny_panels
 
 OUTPUTS = (
-    "config.json", "manifest.json", "splits.json", "scores.csv", "heads.csv", "gates.json", "controls.csv", "verdict.json",
-    "summary.md", "attention.zarr", "operators", "algorithm", "figures", "log.txt",
+    "config.json", "manifest.json", "splits.json", "scores.csv", "heads.csv", "gates.json", "controls.csv",
+    "verdict.json",    "summary.md", "attention.zarr", "operators", "algorithm", "figures", "log.txt",
 )  # fmt: skip
 
 
