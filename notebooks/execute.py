@@ -1,4 +1,6 @@
-"""Run notebooks in fresh kernels and keep their outputs. Usage: python notebooks/execute.py [NOTEBOOK ...]
+"""Run notebooks in fresh kernels and keep their outputs.
+
+Usage: python notebooks/execute.py [NOTEBOOK ...]
 
 Without names all notebooks of this folder are run. What differs from run to run (times, versions) is not kept.
 """

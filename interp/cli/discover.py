@@ -15,13 +15,13 @@ def discover(
     *,
     model: Annotated[str, typer.Option(help="Checkpoint folder, scgpt-mini or scgpt-sim.")] = "scgpt-sim",
     cells: Annotated[
-        list[Path] | None, typer.Option(help="h5ad files with raw counts; the embedded simulated atlas without.")
+        list[Path] | None, typer.Option(help="h5ad files with raw counts; without, the embedded atlas.")
     ] = None,
     external: Annotated[
         list[Path] | None, typer.Option(help="h5ad files of other donors, for the frozen algorithm.")
     ] = None,
     negative: Annotated[
-        list[Path] | None, typer.Option(help="h5ad files of non-hematopoietic cells, for the negative control.")
+        list[Path] | None, typer.Option(help="h5ad files of other cells, for the negative control.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run continues there.")] = Path("runs/default"),
     donor: given.Donor = "donor",
@@ -46,7 +46,7 @@ def discover(
 ) -> None:
     """Find heads, extract a compact algorithm, and judge it beside nulls and matched controls.
 
-    Without arguments: scgpt-sim on the embedded simulated atlas (400 genes, 300 attention cells). On real cells, for example:
+    Without arguments: scgpt-sim on the embedded simulated atlas (400 genes, 300 attention cells). On real cells:
     interp discover --model scgpt-mini --cells a.h5ad b.h5ad --external c.h5ad --out runs/blood
     """
     from interp.discover import EMBEDDED, DiscoverSettings

@@ -152,9 +152,9 @@ def _heads(run: Path) -> str:
     top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
     agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
     return (
-        f"Chosen on training donors: {chosen}.\n\nOver {len(wide)} candidates the selection score and the held-out score "
-        f"(a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). The best {len(top)} by "
-        "selection score:\n\n" + markdown(top.reset_index())
+        f"Chosen on training donors: {chosen}.\n\nOver {len(wide)} candidates the selection score and the held-out "
+        f"score (a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). The best "
+        f"{len(top)} by selection score:\n\n" + markdown(top.reset_index())
     )
 
 

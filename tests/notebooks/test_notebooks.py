@@ -66,7 +66,7 @@ def problems(notebook: NotebookNode) -> list[str]:
         if not shown:
             found.append(f"cell {cell.id} has no output")
         found += [f"cell {cell.id} shows {kind}" for kind in shown if kind in ("error", "stderr")]
-        found += [f"cell {cell.id} has a picture that is no png" for kind in shown if kind in ("image/svg+xml", "image/jpeg")]
+        found += [f"cell {cell.id} shows {kind}, no png" for kind in shown if kind in ("image/svg+xml", "image/jpeg")]
     if re.search(r"(?:/home/|/Users/|/root/|site-packages|\d{4}-\d\d-\d\dT\d\d:)", json.dumps(notebook)):
         found.append("it holds a path of a machine or a time")
     return found
@@ -88,7 +88,7 @@ def differences(before: NotebookNode, after: NotebookNode) -> list[str]:
 
 
 def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS][0] == "01_look_inside.ipynb"
+    assert "01_look_inside" in [path.stem for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
