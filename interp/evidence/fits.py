@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from interp.extraction.let import MAX_ITER, N_LATENT, LetFit, LetProblem, available_processors, fit_let
+from interp.extraction.let import MAX_ITER, N_LATENT, LetFit, LetProblem, fit_let
 from interp.extraction.span import SpanBasis
 
+if TYPE_CHECKING:
+    from interp.evidence.panel import FloatArray
+
 T = TypeVar("T")
-R = TypeVar("R")
 
 # Problems fitted at a time: enough to keep the processors busy while the next ones are made.
 BATCH = 64
@@ -58,13 +60,10 @@ class Solver:
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
         """Fit problems as they come, each with whatever travels beside it, in order.
 
-        The next problems are made in a thread of their own while the last ones are fitted. BLAS keeps to one thread, so
-        sums keep one order on any machine.
+        The next problems are made in a thread of their own while the last ones are fitted.
         """
-        from threadpoolctl import threadpool_limits
-
         jobs = iter(jobs)
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as maker:
+        with one_blas_thread(), ThreadPoolExecutor(1) as maker:
             coming = maker.submit(_take, jobs)
             while batch := coming.result():
                 coming = maker.submit(_take, jobs)
@@ -72,18 +71,18 @@ class Solver:
                 yield from zip(fits, (beside for _, beside in batch), strict=True)
 
 
-def bases(arrays: Sequence[object]) -> list[SpanBasis]:
+def bases(arrays: Iterable[FloatArray]) -> list[SpanBasis]:
     """Make the span of each array of training features (anchor, feature)."""
-    return threaded(SpanBasis.from_features, arrays)  # type: ignore[arg-type]
+    return [SpanBasis.from_features(array) for array in arrays]
 
 
-def threaded(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Apply a function that leaves the interpreter for NumPy to many items; BLAS keeps to one thread."""
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread, so that its sums keep one order on any machine."""
     from threadpoolctl import threadpool_limits
 
-    workers = max(1, min(available_processors(), len(items)))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, items))
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def _take(jobs: Iterator[T]) -> list[T]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from interp.evidence.arms import Arm, Candidates, Settings, as_float
+from interp.evidence.fits import one_blas_thread
 from interp.evidence.holdouts import grouped_hold_outs, inner_hold_outs
 from interp.evidence.order import hold_out_values, mean_over_donors
 from interp.extraction.let import ALPHAS, RIDGES
@@ -80,7 +81,7 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
     scores = [found.get(i, np.nan) for i in range(len(names))]
     index = best(scores)
     targets = [(panel.labels, settings, k) for k, settings in enumerate(GRID)]
-    tuned = criteria(panel, [(candidates.features(split, index), refits, targets)], solver)
+    tuned = criteria(panel, ((candidates.features(split, i), refits, targets) for i in [index]), solver)
     over_grid = [tuned.get(k, np.nan) for k in range(len(GRID))]
     return Choice(index, names[index], GRID[best(over_grid)], tuple(scores), tuple(over_grid))
 
@@ -123,7 +124,8 @@ def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:
     def features(split: Split) -> FloatArray:
         if split.id not in kept:
             kept.clear()
-            kept[split.id] = candidates.features(split, chosen[split.id].index)
+            with one_blas_thread():
+                kept[split.id] = candidates.features(split, chosen[split.id].index)
         return kept[split.id]
 
     settings = {split: choice.settings for split, choice in chosen.items()}
