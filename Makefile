@@ -19,7 +19,7 @@ WORKERS  ?= 2
 .DEFAULT_GOAL := test
 
 discover: $(VENV)/.installed
-	$(BIN)/interp discover --out $(RUN)
+	OMP_NUM_THREADS=1 $(BIN)/interp discover --out $(RUN)
 	@echo "Results: $(RUN) (start with $(RUN)/summary.md)"
 
 test: lint

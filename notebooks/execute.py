@@ -18,6 +18,14 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).resolve().parent
 SECONDS_PER_CELL = 900  # far above what a cell takes, for busy machines
+# One thread, so that outputs repeat; and a widget library that is not needed tells of its absence with a path.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "PYTHONWARNINGS": "ignore:IProgress not found",
+}
 
 
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
@@ -36,8 +44,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
-    # A widget library that is not needed makes its absence known with a path of this machine.
-    client.execute(env={**os.environ, "PYTHONWARNINGS": "ignore:IProgress not found"})
+    client.execute(env={**ENVIRONMENT, **os.environ})
     return tidy(notebook)
 
 

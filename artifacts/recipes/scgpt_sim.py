@@ -46,6 +46,7 @@ def main(out: Path) -> None:
     held_out = panel(n_donors=6, n_cells=2000, seed=STOP_SEED)
     state = out.with_name(f"{out.name}.training")
     model = pretrain(train, held_out, state, genes=sorted(train.var_names), settings=SETTINGS)
+    (out / "learning_curve.png").unlink(missing_ok=True)  # drawn anew below
     save_checkpoint(out, model)
     model = load_model(out)
     curve = pd.read_csv(state / "learning_curve.csv")

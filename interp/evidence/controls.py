@@ -77,7 +77,7 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
         base = f"{split.id} {operator.name.removesuffix('.' + operator.orientation)}"
         if base not in kept:
             kept.clear()
-            kept[base] = make(as_float(operator.matrix), stream(seed, f"evidence {name} {draw} {base}"))
+            kept[base] = make(as_float(operator.matrix), stream(seed, f"evidence {name}", f"{draw} {base}"))
         return kept[base]
 
     def like(operator: Operator, split: Split) -> Operator:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from interp.evidence.fits import bases
+from interp.evidence.fits import span_of
 from interp.evidence.holdouts import row_spearman
 from interp.evidence.order import sharing
 from interp.evidence.panel import UNKNOWN
@@ -155,7 +155,9 @@ def _fitted(
     def jobs() -> Iterator[tuple[LetProblem, tuple[Arm, Labels, FloatArray]]]:
         for group in sharing(arms):
             features = group[0].features(split)
-            span = bases([features[train]])[0]
+            span = span_of(features[train])
+            if span is None:
+                continue
             coords = span.coords(features[test])
             for arm in group:
                 labels, settings = arm.labels or panel.labels, arm.setting(split)

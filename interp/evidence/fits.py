@@ -71,9 +71,9 @@ class Solver:
                 yield from zip(fits, (beside for _, beside in batch), strict=True)
 
 
-def bases(arrays: Iterable[FloatArray]) -> list[SpanBasis]:
-    """Make the span of each array of training features (anchor, feature)."""
-    return [SpanBasis.from_features(array) for array in arrays]
+def span_of(features: FloatArray) -> SpanBasis | None:
+    """Make the span of training features (anchor, feature); None where no feature varies, so nothing can be fitted."""
+    return SpanBasis.from_features(features) if (features != features[:1]).any() else None
 
 
 @contextmanager

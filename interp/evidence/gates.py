@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interp.evidence.fits import bases
+from interp.evidence.fits import span_of
 from interp.evidence.nulls import coherent
 from interp.evidence.pairs import GATE_PAIRS, BlockedP, blocked_p, pair_correlations
 from interp.extraction.let import LetProblem, angles
@@ -223,7 +223,9 @@ def _refits(
                     ruler = panel.ruler(train, labels)
                     if not ruler.any():
                         continue
-                    span = shared.get(train.tobytes()) or bases([features[train]])[0]
+                    span = shared.get(train.tobytes()) or span_of(features[train])
+                    if span is None:
+                        continue
                     if gate != BRANCH:  # branches differ between labellings; their spans would only fill memory
                         shared[train.tobytes()] = span
                     yield LetProblem(span, ruler, settings.alpha, settings.ridge), (features, (k, gate, groups))
@@ -277,7 +279,7 @@ def _latent_gates(
 ) -> GateValues:
     """Trustworthiness and the blocked permutation, which look at the fit of all anchors."""
     if whole is None:
-        missing = GateValue(n=len(rows), reason="fewer than two stages, so nothing can be fitted")
+        missing = GateValue(n=len(rows), reason="one stage or constant features, so nothing can be fitted")
         return {(TRUST, GATE_PAIRS[0]): missing} | {(BLOCKED, pairs): missing for pairs in GATE_PAIRS}
     latents, inputs = whole
     found = {(TRUST, GATE_PAIRS[0]): _trust(inputs, latents)}

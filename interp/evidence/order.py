@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
-from interp.evidence.fits import bases
+from interp.evidence.fits import span_of
 from interp.evidence.holdouts import PAIRS, HoldOut, leave_one_stage_out
 from interp.extraction.let import LetProblem
 
@@ -100,13 +100,16 @@ def hold_out_values(panel: Panel, work: Iterable[Work[K]], solver: Solver) -> It
     Yields
     ------
     tuple
-        The key, the hold-out and its values (question, pairs), in the order of the work.
+        The key, the hold-out and its values (question, pairs), in the order of the work; nothing for features that do
+        not vary.
     """
 
     def jobs() -> Iterator[tuple[LetProblem, tuple[K, Labels, HoldOut, FloatArray]]]:
         for features, refits, targets in work:
-            spans = bases([features[refit.train] for refit in refits])
-            for span, refit in zip(spans, refits, strict=True):
+            for refit in refits:
+                span = span_of(features[refit.train])
+                if span is None:
+                    continue
                 asked = span.coords(features[refit.asked])
                 for labels, settings, key in targets:
                     problem = LetProblem(span, panel.ruler(refit.train, labels), settings.alpha, settings.ridge)

@@ -5,102 +5,36 @@ Everything is computed from the table of one number per endpoint, arm, draw and 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interp.errors import InputError
 from interp.evidence.arms import CHOSEN
+from interp.evidence.comparison import NULL_PERCENTILE, Comparison, by_arm, compare
 from interp.evidence.controls import CONTROLS
 from interp.evidence.endpoints import BRANCH, PSEUDOTIME, STAGE
-from interp.evidence.nulls import FAMILIES
+from interp.evidence.nulls import FAMILIES, LOOK_UP, SHUFFLED_RULER
 from interp.evidence.order import ORDER
 from interp.runs.seeds import stream
-from interp.stats import (
-    benjamini_hochberg,
-    bootstrap_interval,
-    detectable_effect,
-    donors_needed,
-    equivalence_interval,
-    permutation_p,
-    sign_flip,
-)
+from interp.stats import benjamini_hochberg, bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-    from interp.evidence.panel import FloatArray
-
-# Level of every test, and of the percentile that a null family must stay under (design, verdict).
+# Level of every test (design, verdict).
 ALPHA = 0.05
-NULL_PERCENTILE = 95.0
 # The smallest effect worth a claim, registered before any result: a tenth of the way from chance to perfect.
 MINIMUM_EFFECT = {ORDER: 0.10, BRANCH: 0.05, STAGE: 0.05, PSEUDOTIME: 0.10}
 DEFAULT_MINIMUM = 0.10
+# Null families that keep what an endpoint asks for: a code for the cell type is the label itself, and under a shuffled
+# ruler stages stay as distinct as they were. They are shown as ceilings there and decide nothing.
+CEILINGS = {BRANCH: (LOOK_UP, SHUFFLED_RULER), STAGE: (LOOK_UP, SHUFFLED_RULER), PSEUDOTIME: (LOOK_UP,)}
 READABLE, NOT_READABLE, UNDECIDED = "readable", "not readable", "undecided"
 SPECIFIC, NOT_SPECIFIC = "model-specific", "not model-specific"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The chosen arm against one control or null family.
-
-    Attributes
-    ----------
-    name
-        The control or family.
-    n_draws
-        Its draws.
-    effect
-        Mean donor difference between the chosen arm and the control's mean draw.
-    lo, hi
-        Bootstrap interval of the effect over donors, 95 %.
-    equivalence_lo, equivalence_hi
-        Interval for equivalence, 90 %.
-    sd
-        Standard deviation of the donor differences.
-    p_donors
-        One-sided sign-flip over donors.
-    p_draws
-        (1 + draws at least as good) / (1 + draws); NaN for a control with one draw.
-    percentile
-        95th percentile of the draws' means.
-    floor
-        95th percentile of absolute differences between draws; NaN with one draw.
-    smallest_p
-        The smallest p that so many donors and draws can reach.
-    at_floor
-        No draw was as good.
-    detectable
-        Effect that so many donors show with 80 % power.
-    donors_needed
-        Donors that would show this effect with 80 % power.
-    """
-
-    name: str
-    n_draws: int
-    effect: float
-    lo: float
-    hi: float
-    equivalence_lo: float
-    equivalence_hi: float
-    sd: float
-    p_donors: float
-    p_draws: float
-    percentile: float
-    floor: float
-    smallest_p: float
-    at_floor: bool
-    detectable: float
-    donors_needed: float
-
-    @property
-    def p(self) -> float:
-        """The larger of the two p values."""
-        return float(np.nanmax([self.p_donors, self.p_draws]))
 
 
 def verdict(
@@ -133,8 +67,8 @@ def verdict(
     Returns
     -------
     dict
-        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``readable`` and ``model_specific``
-        with status, reason and numbers against every null family and control.
+        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``ceilings``, ``readable`` and
+        ``model_specific`` with status, reason and numbers against every null family and control.
 
     Raises
     ------
@@ -169,12 +103,13 @@ class _Endpoint:
     """One endpoint: the comparisons, and the rules applied to them."""
 
     def __init__(self, name: str, table: pd.DataFrame, minimum: float, seed: int) -> None:
-        self.minimum = minimum
-        self.donors, self.arms, self.lost = _by_arm(table)
+        self.name, self.minimum = name, minimum
+        self.donors, self.arms, self.lost = by_arm(table)
         self.n_incomplete = len(set(table["donor"])) - len(self.donors)
         self.observed = self.arms.pop(CHOSEN)[0]
         self.interval = bootstrap_interval(self.observed, rng=stream(seed, f"evidence verdict {name}"))
         self.families: dict[str, Comparison] = {}
+        self.ceilings: dict[str, Comparison] = {}
         self.controls: dict[str, Comparison] = {}
         self.missing: dict[str, list[str]] = {"families": [], "controls": []}
 
@@ -182,11 +117,13 @@ class _Endpoint:
         """Compare with every arm, and note the arms that should be there and are not."""
         arms = self.arms if self.donors else {}
         compared = {name: compare(name, self.observed, draws, seed=seed) for name, draws in arms.items()}
-        self.families = {name: c for name, c in compared.items() if name in nulls}
+        ceilings = CEILINGS.get(self.name, ())
+        self.ceilings = {name: c for name, c in compared.items() if name in nulls and name in ceilings}
+        self.families = {name: c for name, c in compared.items() if name in nulls and name not in ceilings}
         self.controls = {name: c for name, c in compared.items() if name not in nulls}
         wanted = dict.fromkeys([*expected, *(name for name in self.lost if name not in nulls)])
         self.missing = {
-            "families": [name for name in nulls if name not in compared],
+            "families": [name for name in nulls if name not in compared and name not in ceilings],
             "controls": [name for name in wanted if name not in compared],
         }
 
@@ -207,6 +144,7 @@ class _Endpoint:
             "donors_left_out": self.n_incomplete,
             "minimum_effect": self.minimum,
             "headroom": headroom,
+            "ceilings": {name: value - c.effect for name, c in self.ceilings.items()},
             "readable": self._readable(headroom),
             "model_specific": self._specific(q, headroom),
         }
@@ -274,82 +212,6 @@ class _Endpoint:
             f"{len(self.donors)} donors show an effect of {worst.detectable:.2g} against {worst.name}; the minimum is "
             f"{self.minimum:g}, the effect found {worst.effect:.2g}, which {needed} would show"
         )
-
-
-def compare(name: str, observed: FloatArray, draws: FloatArray, *, seed: int = 0) -> Comparison:
-    """Compare the chosen arm with one control or null family, donor by donor.
-
-    Parameters
-    ----------
-    name
-        The control or family.
-    observed
-        Value of the chosen arm, (donor,).
-    draws
-        Values of the control, (draw, donor); NaN where a draw could not be computed.
-    seed
-        Seed of the bootstrap.
-
-    Returns
-    -------
-    Comparison
-    """
-    difference = observed - np.nanmean(draws, axis=0)
-    # A draw's mean is compared with the chosen arm's on the donors that the draw has.
-    means = observed.mean() + np.nanmean(draws - observed, axis=1)
-    n, several = len(observed), len(draws) > 1
-    flips = sign_flip(difference, seed=seed)
-    drawn = permutation_p(float(observed.mean()), means)
-    lo, hi = bootstrap_interval(difference, rng=stream(seed, f"evidence comparison {name}"))
-    equal_lo, equal_hi = equivalence_interval(difference)
-    sd = float(difference.std(ddof=1)) if n > 1 else float("nan")
-    return Comparison(
-        name=name,
-        n_draws=len(draws),
-        effect=float(difference.mean()),
-        lo=lo,
-        hi=hi,
-        equivalence_lo=equal_lo,
-        equivalence_hi=equal_hi,
-        sd=sd,
-        p_donors=flips.p,
-        p_draws=drawn.p if several else float("nan"),
-        percentile=float(np.percentile(means, NULL_PERCENTILE)),
-        floor=null_floor(means) if several else float("nan"),
-        smallest_p=max(flips.smallest_p, 1.0 / (1 + drawn.n) if several else 0.0),
-        at_floor=drawn.at_floor if several else False,
-        detectable=detectable_effect(sd, n) if n > 1 else float("inf"),
-        donors_needed=donors_needed(float(difference.mean()), sd) if n > 1 else float("inf"),
-    )
-
-
-def null_floor(values: FloatArray) -> float:
-    """95th percentile of the absolute differences between null draws, (draw,); the null-to-null floor.
-
-    Examples
-    --------
-    >>> null_floor(np.array([0.0, 0.0, 1.0]))
-    1.0
-    """
-    first, second = np.triu_indices(len(values), 1)
-    return float(np.percentile(np.abs(values[first] - values[second]), NULL_PERCENTILE))
-
-
-def _by_arm(table: pd.DataFrame) -> tuple[list[str], dict[str, FloatArray], list[str]]:
-    """Donors that every arm can be computed in, each arm's values (draw, donor), and arms computable in none.
-
-    A draw that lacks some of these donors keeps the others; one that lacks all is left out.
-    """
-    wide = table.pivot_table(index=["control", "draw"], columns="donor", values="value", dropna=False, sort=True)
-    known = wide.notna().groupby(level="control").any()
-    known = known.loc[:, known.loc[CHOSEN]]
-    lost = [] if known.columns.empty else [str(name) for name in known.index[~known.any(axis=1)]]
-    kept = known.columns[known.drop(index=lost).all(axis=0)]
-    arms = {}
-    for name in known.index.drop(lost):
-        values = wide.loc[[name], kept].to_numpy(dtype=np.float64)
-        arms[str(name)] = values[np.isfinite(values).any(axis=1)] if len(kept) else values
-    return [str(donor) for donor in kept], arms, lost
 
 
 def _weakest(compared: Mapping[str, Comparison]) -> Comparison | None:

@@ -117,7 +117,8 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
 
     def _explicit(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None) -> Tensor:
-        scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1) / math.sqrt(self.d_head)  # (cell, head, query, key)
+        # scaling the queries costs a pass over tokens, scaling the scores one over pairs of tokens
+        scores = (q / math.sqrt(self.d_head)).transpose(1, 2) @ k.permute(0, 2, 3, 1)  # (cell, head, query, key)
         if padding is not None:
             scores = scores.masked_fill(padding[:, None, None, :], float("-inf"))
         pattern = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))

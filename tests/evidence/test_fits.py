@@ -3,14 +3,14 @@ import logging
 import numpy as np
 import pytest
 
-from interp.evidence.fits import BATCH, Solver, bases
+from interp.evidence.fits import BATCH, Solver, span_of
 from interp.extraction.let import LetProblem
 
 
 @pytest.fixture(scope="module")
 def problems(planted):
     panel, features, _ = planted(n_donors=2, n_folds=2)
-    spans = bases([features, features[:, ::2]])
+    spans = [span_of(features), span_of(features[:, ::2])]
     rows = np.arange(len(panel))
     return [LetProblem(spans[i % 2], panel.ruler(rows), alpha=0.1 + 0.01 * i) for i in range(BATCH + 3)]
 
@@ -44,3 +44,8 @@ def test_screening_does_not_warn_and_a_capped_fit_does(problems, caplog):
         assert not caplog.records
         Solver(max_iter=2).fit(problems[:1])
         assert "cap" in caplog.text
+
+
+def test_features_that_do_not_vary_have_no_span():
+    assert span_of(np.ones((5, 3))) is None
+    assert span_of(np.eye(5)).rank == 4

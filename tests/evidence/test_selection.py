@@ -80,3 +80,12 @@ def test_without_a_criterion_the_first_and_the_defaults_stand(planted, solver):
 @pytest.mark.parametrize(("scores", "place"), [([0.1, 0.3, 0.3], 1), ([np.nan, 0.1], 1), ([np.nan, np.nan], 0)])
 def test_best_takes_the_first_of_the_highest(scores, place):
     assert best(scores) == place
+
+
+def test_an_operator_that_maps_everything_to_nothing_cannot_win(world, solver):
+    panel, features, candidates = world
+    zero = Operator("zero", "mean", "out", np.zeros((features.shape[1],) * 2), candidates.operators(None)[0].genes)
+    more = Candidates(CHOSEN, lambda split: [zero, *candidates.operators(split)], candidates.expression)
+    choice = choose(more, panel, panel.splits[0], solver, seed=0)
+    assert choice.name == "good"
+    assert np.isnan(choice.scores[0])

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from interp.errors import InputError
-from interp.evidence import CHOSEN, verdict
-from interp.evidence.verdict import NOT_READABLE, NOT_SPECIFIC, READABLE, SPECIFIC, UNDECIDED, compare, null_floor
+from interp.evidence import CHOSEN, ORDER, verdict
+from interp.evidence.endpoints import STAGE
+from interp.evidence.nulls import LOOK_UP
+from interp.evidence.verdict import NOT_READABLE, NOT_SPECIFIC, READABLE, SPECIFIC, UNDECIDED
 
 NULL, RANDOM, FIXED = "a null", "a random control", "a fixed control"
 
@@ -109,6 +111,16 @@ def test_a_control_that_is_missing_forbids_the_claim_but_not_its_denial():
     assert found["status"] == NOT_SPECIFIC
 
 
+@pytest.mark.parametrize(("endpoint", "status"), [(STAGE, READABLE), (ORDER, NOT_READABLE)])
+def test_a_code_for_the_label_is_a_ceiling_where_the_label_is_asked_for(endpoint, status):
+    data = table({**arms(), LOOK_UP: (0.9, 99)}, endpoint)
+    found = verdict(data, nulls=(NULL, LOOK_UP), expected=())["endpoints"][endpoint]
+    assert found["readable"]["status"] == status
+    assert (LOOK_UP in found["readable"]["against"]) == (endpoint == ORDER)
+    if endpoint == STAGE:
+        assert found["ceilings"][LOOK_UP] - found["value"] == pytest.approx(0.3, abs=0.02)
+
+
 def test_donors_without_a_value_are_left_out_and_counted():
     data = table(arms())
     data.loc[(data["donor"] == "d0") & (data["control"] == CHOSEN), "value"] = np.nan
@@ -128,23 +140,6 @@ def test_an_endpoint_that_no_donor_has_is_undecided_and_json_holds_it():
     assert found["endpoints"]["order"]["value"] is None
     json.dumps(found, allow_nan=False)
     json.dumps(verdict(table(arms()), nulls=(NULL,), expected=()), allow_nan=False)
-
-
-def test_comparison_by_hand():
-    found = compare("c", np.array([0.5, 0.7, 0.6]), np.array([[0.2, 0.3, 0.1], [0.4, 0.5, 0.7]]))
-    assert found.effect == pytest.approx(np.mean([0.2, 0.3, 0.2]))
-    assert found.p_donors == pytest.approx(1 / 8)
-    assert found.p_draws == pytest.approx(1 / 3)
-    assert found.at_floor
-    assert found.smallest_p == pytest.approx(1 / 3)
-    assert found.p == found.p_draws
-    assert found.floor == pytest.approx(1.6 / 3 - 0.2)
-    assert np.isnan(compare("c", np.array([0.5, 0.7]), np.array([[0.2, 0.3]])).p_draws)
-
-
-def test_null_floor_by_hand():
-    values = np.array([0.0, 0.1, 0.3])
-    assert null_floor(values) == pytest.approx(np.percentile([0.1, 0.3, 0.2], 95))
 
 
 @pytest.mark.parametrize("spoil", [lambda t: t.drop(columns="draw"), lambda t: t[t["control"] != CHOSEN]])
