@@ -72,6 +72,24 @@ __all__ = [
 ]
 
 
+# Packages that `import interp` alone makes reachable, as in `interp.figures.gate_board`.
+_PACKAGES = frozenset(
+    {
+        "baselines",
+        "biology",
+        "capture",
+        "cells",
+        "evidence",
+        "extraction",
+        "figures",
+        "geometry",
+        "probing",
+        "runs",
+        "stats",
+    }
+)
+
+
 class _Package(ModuleType):
     """The package object; `interp.simulate` stays the function although a subpackage has the same name."""
 
@@ -83,6 +101,8 @@ class _Package(ModuleType):
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"interp.{name}")
     if name not in _MODULE_OF:
         msg = f"module 'interp' has no attribute {name!r}"
         raise AttributeError(msg)
@@ -92,7 +112,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted({*globals(), *_MODULE_OF, *_PACKAGES})
 
 
 sys.modules[__name__].__class__ = _Package

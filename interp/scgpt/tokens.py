@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class GeneTokens:
     """Padded tokens of some cells; slicing by rows trims the padding.
 
@@ -62,6 +62,11 @@ class GeneTokens:
     def __len__(self) -> int:
         """Return the number of cells."""
         return len(self.cell_ids)
+
+    def __repr__(self) -> str:
+        """Say how many cells and tokens there are."""
+        width, cut = self.gene_ids.shape[1], int(self.truncated.sum())
+        return f"GeneTokens({len(self):,} cells, at most {width:,} tokens, {cut:,} truncated)"
 
     @property
     def lengths(self) -> Int[np.ndarray, " cell"]:
