@@ -1,20 +1,20 @@
 """The compiled scatter of attention patterns into gene x gene sums."""
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
 def _compiled(function):
-    """Compile in parallel over heads; cached on disk where a folder for it can be written."""
+    """Compile for one thread, as threads that wait for each other lose more than they gain on a busy machine."""
     try:
-        return njit(parallel=True, cache=True)(function)
+        return njit(nogil=True, cache=True)(function)  # cached on disk where a folder for it can be written
     except RuntimeError:
-        return njit(parallel=True)(function)
+        return njit(nogil=True)(function)
 
 
 @_compiled
 def add_patterns(total: np.ndarray, pattern: np.ndarray, columns: np.ndarray) -> None:
-    """Add patterns to sums in place; each head's sum is added up in one order whatever the number of threads.
+    """Add patterns to sums in place, in the order of the cells.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def add_patterns(total: np.ndarray, pattern: np.ndarray, columns: np.ndarray) ->
         Place of every token in the panel, -1 = outside, int64 (cell, token).
     """
     n_cells, n_heads, n_tokens, _ = pattern.shape
-    for head in prange(n_heads):
+    for head in range(n_heads):
         for cell in range(n_cells):
             for query in range(n_tokens):
                 row = columns[cell, query]
@@ -38,7 +38,7 @@ def add_patterns(total: np.ndarray, pattern: np.ndarray, columns: np.ndarray) ->
                         total[head, row, column] += pattern[cell, head, query, key]
 
 
-@njit
+@_compiled
 def add_pairs(count: np.ndarray, uniform: np.ndarray, columns: np.ndarray, lengths: np.ndarray) -> None:
     """Count the pairs of panel genes that are tokens of the same cell, in place.
 
