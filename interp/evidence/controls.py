@@ -83,8 +83,13 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
     def like(operator: Operator, split: Split) -> Operator:
         return replace(operator, kind=name, matrix=lambda: matrix(operator, split))
 
+    listed: dict[str, list[Operator]] = {}
+
     def drawn(split: Split) -> list[Operator]:
-        return [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
+        if split.id not in listed:
+            own = cast("Sequence[Operator]", operators.operators(split))
+            listed[split.id] = [like(operator, split) for operator in own]
+        return listed[split.id]
 
     return replace(operators, name=name, family="control", draw=draw, operators=drawn)
 
