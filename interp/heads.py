@@ -12,14 +12,14 @@ import numpy as np
 from interp.errors import InputError
 from interp.runs.files import write_csv
 from interp.runs.seeds import stream
-from interp.stats import benjamini_hochberg, bootstrap_interval, permutation_p
+from interp.stats import benjamini_hochberg, bootstrap_interval, null_floor, permutation_p
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable
 
     import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 # "select": measured on training donors, used to choose; "score": measured on donors that took no part in the choice.
 ROLES = ("select", "score")
@@ -29,8 +29,6 @@ COLUMNS = (
     "null_mean", "null_sd", "floor", "tied", "status",
 )  # fmt: skip
 SERIES = ["metric", "target", "role"]
-# The floor: this percentile of the absolute differences between null draws (design, controls and verdict).
-FLOOR_QUANTILE = 0.95
 NOT_COMPUTABLE, OK = "not computable", "ok"
 _HEAD = re.compile(r"L(\d+)H(\d+)(?![0-9])")
 
@@ -140,32 +138,6 @@ def write_head_tables(scores: pd.DataFrame, folder: str | os.PathLike[str]) -> t
     """Write `scores.csv` and its wide view `heads.csv` into a folder; returns both paths."""
     folder = Path(folder)
     return write_csv(folder / "scores.csv", scores), write_csv(folder / "heads.csv", head_table(scores))
-
-
-def null_floor(draws: ArrayLike) -> float:
-    """Find the difference that chance alone makes: the 95th percentile of absolute differences between null draws.
-
-    Parameters
-    ----------
-    draws
-        Scores of null draws, (draw,); NaN are left out.
-
-    Returns
-    -------
-    float
-        NaN with fewer than two draws.
-
-    Examples
-    --------
-    >>> null_floor([0.1, 0.1, 0.1])
-    0.0
-    """
-    values = np.asarray(draws, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return float("nan")
-    first, second = np.triu_indices(len(values), k=1)
-    return float(np.quantile(np.abs(values[first] - values[second]), FLOOR_QUANTILE))
 
 
 def head_of(name: str) -> tuple[int, int] | None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from interp.errors import InputError
-from interp.heads import COLUMNS, head_of, head_table, null_floor, score_table, write_head_tables
+from interp.heads import COLUMNS, head_of, head_table, score_table, write_head_tables
+from interp.stats import null_floor
 
 
 def rows(name, values, *, role="score", metric="order", target="stage", donors=None):

@@ -14,6 +14,7 @@ from interp.stats import (
     detectable_effect,
     donors_needed,
     equivalence_interval,
+    null_floor,
     permutation_p,
     sign_flip,
 )
@@ -131,18 +132,6 @@ def compare(name: str, observed: FloatArray, draws: FloatArray, *, seed: int = 0
         detectable=detectable_effect(sd, n) if n > 1 else float("inf"),
         donors_needed=donors_needed(float(difference.mean()), sd) if n > 1 else float("inf"),
     )
-
-
-def null_floor(values: FloatArray) -> float:
-    """95th percentile of the absolute differences between null draws, (draw,); the null-to-null floor.
-
-    Examples
-    --------
-    >>> null_floor(np.array([0.0, 0.0, 1.0]))
-    1.0
-    """
-    first, second = np.triu_indices(len(values), 1)
-    return float(np.percentile(np.abs(values[first] - values[second]), NULL_PERCENTILE))
 
 
 def by_arm(table: pd.DataFrame) -> tuple[list[str], dict[str, FloatArray], list[str]]:

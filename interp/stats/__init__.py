@@ -2,6 +2,7 @@
 
 from interp.stats.bootstrap import bootstrap_interval
 from interp.stats.donor_tests import PermutationP, SignFlip, benjamini_hochberg, permutation_p, sign_flip
+from interp.stats.floor import null_floor
 from interp.stats.power import detectable_effect, donors_needed, equivalence_interval
 from interp.stats.splits import Split, donor_folds, leave_one_donor_out
 
@@ -16,6 +17,7 @@ __all__ = [
     "donors_needed",
     "equivalence_interval",
     "leave_one_donor_out",
+    "null_floor",
     "permutation_p",
     "sign_flip",
 ]

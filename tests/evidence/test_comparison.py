@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.evidence.comparison import by_arm, compare, null_floor
+from interp.evidence.comparison import by_arm, compare
+from interp.stats import null_floor
 
 
 def test_comparison_by_hand():
