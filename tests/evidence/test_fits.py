@@ -34,8 +34,10 @@ def test_an_error_in_the_making_of_problems_is_not_swallowed(problems, solver):
 
 def test_a_stream_may_be_left_early(problems, solver):
     stream = solver.stream((problem, i) for i, problem in enumerate(problems))
-    next(stream)
+    _, beside = next(stream)
     stream.close()
+    assert beside == 0
+    assert next(stream, None) is None
 
 
 def test_screening_does_not_warn_and_a_capped_fit_does(problems, caplog):

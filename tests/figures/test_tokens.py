@@ -47,7 +47,8 @@ def test_rows_are_queries():
 
 
 def test_nan_is_not_an_error():
-    attention_pattern(np.full((5, 5), np.nan), GENES)
+    ax = attention_pattern(np.full((5, 5), np.nan), GENES)
+    assert np.isnan(ax.images[0].get_array().astype(float).filled(np.nan)).all()
 
 
 def test_a_pattern_that_does_not_fit_is_refused():
