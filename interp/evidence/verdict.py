@@ -60,7 +60,8 @@ def verdict(
     minimum
         Registered minimum effect per endpoint, in place of `MINIMUM_EFFECT`.
     headroom
-        On simulated worlds: oracle minus identity per endpoint; an endpoint with less than the minimum is undecided.
+        On simulated worlds: oracle minus identity per endpoint; with less than the minimum no operator can add
+        anything, so whether the model's does is undecided.
     seed
         Seed of the bootstrap.
 
@@ -145,16 +146,16 @@ class _Endpoint:
             "minimum_effect": self.minimum,
             "headroom": headroom,
             "ceilings": {name: value - c.effect for name, c in self.ceilings.items()},
-            "readable": self._readable(headroom),
+            "readable": self._readable(),
             "model_specific": self._specific(q, headroom),
         }
 
-    def _readable(self, headroom: float | None) -> dict[str, Any]:
+    def _readable(self) -> dict[str, Any]:
         value = float(self.observed.mean()) if self.donors else float("nan")
         worst = _weakest(self.families)
         p = max((c.p_donors for c in self.families.values()), default=float("nan"))
         above = all(value > c.percentile for c in self.families.values())
-        if open_question := self._open(self.families, self.missing["families"], headroom):
+        if open_question := self._open(self.families, self.missing["families"], None):
             status, reason = UNDECIDED, open_question
         elif above and p < ALPHA:
             status, reason = READABLE, f"above the 95th percentile of {len(self.families)} null families, p = {p:.3g}"

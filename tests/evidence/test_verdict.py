@@ -94,10 +94,11 @@ def test_p_of_an_endpoint_is_the_largest_and_q_corrects_over_endpoints():
     assert next(iter(found)) == "order"
 
 
-def test_without_headroom_nothing_is_decided():
+def test_without_headroom_the_credit_is_undecided_and_reading_is_not():
     found = judge(arms(), headroom={"order": 0.01})
-    assert found["readable"]["status"] == found["model_specific"]["status"] == UNDECIDED
-    assert "no headroom" in found["readable"]["reason"]
+    assert found["readable"]["status"] == judge(arms())["readable"]["status"] == READABLE
+    assert found["model_specific"]["status"] == UNDECIDED
+    assert "no headroom" in found["model_specific"]["reason"]
     assert judge(arms(), headroom={"order": 0.5})["model_specific"]["status"] == SPECIFIC
 
 
