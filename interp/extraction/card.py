@@ -19,8 +19,9 @@ With interp:
 
 ```python
 import interp
+
 algorithm = interp.CompactAlgorithm.load("path/of/this/folder")
-cells = algorithm.transform(cells)   # obsm["X_interp"], obs["interp_pseudotime"], obs["interp_stage"]
+cells = algorithm.transform(cells)  # obsm["X_interp"], obs["interp_pseudotime"], obs["interp_stage"]
 ```
 
 With Python, NumPy and safetensors only, in this folder:
