@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.biology import StageGraph
-    from interp.capture import AttentionSums
+    from interp.capture.attention import attention_sums
+    from interp.capture.store import ActivationStore
+    from interp.capture.stream import capture
+    from interp.capture.sums import AttentionSums
     from interp.cells import read_cells
     from interp.discover import discover
     from interp.errors import (
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "AttentionSums": "interp.capture",
+    "ActivationStore": "interp.capture.store",
+    "AttentionSums": "interp.capture.sums",
     "CheckpointError": "interp.errors",
     "CompactAlgorithm": "interp.extraction.algorithm",
     "DependencyError": "interp.errors",
@@ -45,6 +49,8 @@ _MODULE_OF = {
     "StageGraph": "interp.biology",
     "StoreError": "interp.errors",
     "VocabularyError": "interp.errors",
+    "attention_sums": "interp.capture.attention",
+    "capture": "interp.capture.stream",
     "discover": "interp.discover",
     "load_model": "interp.scgpt.load",
     "read_cells": "interp.cells",
@@ -52,6 +58,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "ActivationStore",
     "AttentionSums",
     "CheckpointError",
     "CompactAlgorithm",
@@ -65,6 +72,8 @@ __all__ = [
     "StageGraph",
     "StoreError",
     "VocabularyError",
+    "attention_sums",
+    "capture",
     "discover",
     "load_model",
     "read_cells",
@@ -77,7 +86,6 @@ _PACKAGES = frozenset(
     {
         "baselines",
         "biology",
-        "capture",
         "cells",
         "evidence",
         "extraction",

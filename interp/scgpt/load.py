@@ -43,7 +43,7 @@ def load_model(name_or_folder: str | Path, *, device: str | torch.device = "auto
     InputError
         There is neither such a folder nor such a shipped model, or no such device.
     """
-    place = _device(device)
+    place = choose_device(device)
     folder = Path(name_or_folder)
     if not folder.is_dir():
         folder = artifact_folder(str(name_or_folder))
@@ -90,7 +90,14 @@ def _ready(model: HookedScGPT, device: torch.device) -> HookedScGPT:
     return model.to(device).eval()
 
 
-def _device(device: str | torch.device) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a CUDA device if there is one, else the CPU.
+
+    Raises
+    ------
+    InputError
+        There is no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
