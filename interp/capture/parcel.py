@@ -93,5 +93,5 @@ def _write_counts(reader: CellReader, path: Path) -> None:
 
     obs = pd.DataFrame(index=pd.Index(reader.names(0, len(reader)), dtype=object))
     var = pd.DataFrame(index=reader.genes)
-    with anndata.settings.override(auto_shard_zarr_v3=False):
+    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
         anndata.AnnData(X=reader.counts(0, len(reader)), obs=obs, var=var).write_zarr(path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 MEMORY = GIB
 # Cells that are tokenised, sorted by length and written together, at most.
-PART_CELLS = 1024
+PART_CELLS = 512
 # Tokens (cells x longest cell) that the model sees at once, at most. On CPUs larger batches leave the cache and were
 # slower (12 x 512 model, 2 cores: perf/capture_speed.py); GPUs want enough work per kernel.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 131_072}
