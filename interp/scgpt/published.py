@@ -82,3 +82,15 @@ def published_model(name: str) -> PublishedModel:
         msg = f"no model {name!r} can be downloaded; known names: {', '.join(sorted(PUBLISHED))}"
         raise InputError(msg)
     return PUBLISHED[name]
+
+
+def published_name(sha256: str) -> str | None:
+    """Return ``"model/file"`` for the sum of a published file, None for any other.
+
+    Parameters
+    ----------
+    sha256
+        64 hex digits.
+    """
+    found = (f"{m.name}/{file.name}" for m in PUBLISHED.values() for file in m.files if file.sha256 == sha256)
+    return next(found, None)
