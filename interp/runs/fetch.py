@@ -54,19 +54,17 @@ def fetch(url: str, part: Path, *, size: int) -> None:
     """
     if _length(part) > size:
         part.unlink()
-    for attempt in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         before = _length(part)
         if before == size:
             return
-        if attempt:
-            log.info("%s: cut off at %s of %s bytes; continuing", part.name, f"{before:,}", f"{size:,}")
+        try:
+            _transfer(url, part, size)
+        except DownloadError as error:
+            if attempt == ATTEMPTS or _length(part) <= before:
+                raise
+            log.info("%s: %s; continuing", part.stem, error)
             time.sleep(SECONDS_BETWEEN_ATTEMPTS)
-        _transfer(url, part, size)
-        if _length(part) <= before:
-            break
-    if _length(part) != size:
-        msg = f"cut off at {_length(part):,} of {size:,} bytes"
-        raise DownloadError(msg)
 
 
 def _transfer(url: str, part: Path, size: int) -> None:
@@ -89,7 +87,7 @@ def _transfer(url: str, part: Path, size: int) -> None:
             part.open("ab" if begin else "wb") as file,
             progress(total=size - begin, description=description, unit=BYTES) as bar,
         ):
-            _append(response, file, bar, size - begin, more=total is None)
+            _append(response, file, bar, begin=begin, size=size, ends=total is None)
             file.flush()
             os.fsync(file.fileno())
 
@@ -122,22 +120,25 @@ def _offered(response: HTTPResponse) -> tuple[int, int | None]:
     return 0, int(length) if length.isdecimal() else None
 
 
-def _append(response: HTTPResponse, file: Any, bar: Any, missing: int, *, more: bool) -> None:
-    """Write what comes; `more` reads one byte past the end where the answer did not say its size."""
-    while missing > 0 or more:
+def _append(response: HTTPResponse, file: Any, bar: Any, *, begin: int, size: int, ends: bool) -> None:
+    """Write what comes up to `size`; where only the line's end ends the answer, one byte more is looked for."""
+    have = begin
+    while have < size or ends:
         try:
-            block = response.read1(min(CHUNK, missing + 1 if more else missing))
+            block, reason = response.read1(min(CHUNK, size - have + ends)), "the line was closed"
         except NETWORK_ERRORS as error:
-            log.debug("the line was cut: %s", _reason(error))
-            return
+            block, reason = b"", _reason(error)
         if not block:
-            return
-        if len(block) > missing:
-            msg = "sends more bytes than the file has"
+            break
+        if have + len(block) > size:
+            msg = f"sends more than {size:,} bytes"
             raise IntegrityError(msg)
         file.write(block)
-        missing -= len(block)
+        have += len(block)
         bar.update(len(block))
+    if have < size:
+        msg = f"cut off at {have:,} of {size:,} bytes ({reason})"
+        raise DownloadError(msg)
 
 
 def _length(path: Path) -> int:

@@ -133,9 +133,9 @@ def test_a_full_disk_is_said_and_keeps_the_part(host, tmp_path, monkeypatch):
     server = host()
     append = transfer._append
 
-    def fill(response, file, bar, missing, *, more):
-        file.write(response.read1(min(missing, 100)))
-        if missing > 100:
+    def fill(response, file, bar, *, size, **_):
+        file.write(response.read1(min(size, 100)))
+        if size > 100:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(transfer, "_append", fill)
