@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interp.cells.genes import GeneMatch
     from interp.scgpt.model import HookedScGPT
 
-# Cells that a run checks its model on: R2 of some 10,000 masked values is then known to about 0.02.
+# Cells that a run checks its model on; enough for a warning. The project's choice.
 CHECK_CELLS = 300
 MODEL, GENE_MEAN = "model", "gene mean"
 # Below this share, most of what was measured is invisible to the model. The project's choice.
