@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from interp.errors import (
         CheckpointError,
         DependencyError,
+        DownloadError,
         InputError,
         IntegrityError,
         InterpError,
@@ -40,6 +41,7 @@ _MODULE_OF = {
     "CheckpointError": "interp.errors",
     "CompactAlgorithm": "interp.extraction.algorithm",
     "DependencyError": "interp.errors",
+    "DownloadError": "interp.errors",
     "GeneTokens": "interp.scgpt.tokens",
     "HookedScGPT": "interp.scgpt.model",
     "InputError": "interp.errors",
@@ -63,6 +65,7 @@ __all__ = [
     "CheckpointError",
     "CompactAlgorithm",
     "DependencyError",
+    "DownloadError",
     "GeneTokens",
     "HookedScGPT",
     "InputError",
