@@ -15,6 +15,10 @@ import warnings
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VERSION = "0.2.4"
 PARENTS = ("scgpt", "scgpt.model", "scgpt.tokenizer")
@@ -54,6 +58,29 @@ def load_scgpt() -> SimpleNamespace:
             preprocess=importlib.import_module("scgpt.preprocess"),
             collator=importlib.import_module("scgpt.data_collator"),
         )
+
+
+def load_embed_data() -> Callable[..., Any]:
+    """Import scgpt's own ``embed_data``, unmodified.
+
+    Returns
+    -------
+    callable
+        Which takes a checkpoint folder in the published layout.
+    """
+    modules = load_scgpt()
+    root = Path(sys.modules["scgpt"].__path__[0])
+    for name in ("utils", "tasks"):
+        _empty_package(f"scgpt.{name}", root / name)
+    sys.modules["scgpt.model"].TransformerModel = modules.model.TransformerModel
+    sys.modules["scgpt.tokenizer"].GeneVocab = modules.tokenizer.GeneVocab
+    # scgpt's own loader needs packages that are not installed; with a complete checkpoint it does the same
+    sys.modules["scgpt.utils"].load_pretrained = _load_all
+    return importlib.import_module("scgpt.tasks.cell_emb").embed_data
+
+
+def _load_all(model: Any, weights: dict[str, Any], **_: object) -> None:
+    model.load_state_dict({**model.state_dict(), **weights})
 
 
 def _empty_package(name: str, folder: Path | None) -> ModuleType:
