@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.biology import StageGraph
-    from interp.capture import AttentionSums
+    from interp.capture.attention import attention_sums
+    from interp.capture.store import ActivationStore
+    from interp.capture.stream import capture
+    from interp.capture.sums import AttentionSums
     from interp.cells import read_cells
     from interp.discover import discover
     from interp.errors import (
         CheckpointError,
         DependencyError,
+        DownloadError,
         InputError,
         IntegrityError,
         InterpError,
@@ -32,10 +36,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "AttentionSums": "interp.capture",
+    "ActivationStore": "interp.capture.store",
+    "AttentionSums": "interp.capture.sums",
     "CheckpointError": "interp.errors",
     "CompactAlgorithm": "interp.extraction.algorithm",
     "DependencyError": "interp.errors",
+    "DownloadError": "interp.errors",
     "GeneTokens": "interp.scgpt.tokens",
     "HookedScGPT": "interp.scgpt.model",
     "InputError": "interp.errors",
@@ -45,6 +51,8 @@ _MODULE_OF = {
     "StageGraph": "interp.biology",
     "StoreError": "interp.errors",
     "VocabularyError": "interp.errors",
+    "attention_sums": "interp.capture.attention",
+    "capture": "interp.capture.stream",
     "discover": "interp.discover",
     "load_model": "interp.scgpt.load",
     "read_cells": "interp.cells",
@@ -52,10 +60,12 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "ActivationStore",
     "AttentionSums",
     "CheckpointError",
     "CompactAlgorithm",
     "DependencyError",
+    "DownloadError",
     "GeneTokens",
     "HookedScGPT",
     "InputError",
@@ -65,6 +75,8 @@ __all__ = [
     "StageGraph",
     "StoreError",
     "VocabularyError",
+    "attention_sums",
+    "capture",
     "discover",
     "load_model",
     "read_cells",
@@ -77,7 +89,6 @@ _PACKAGES = frozenset(
     {
         "baselines",
         "biology",
-        "capture",
         "cells",
         "evidence",
         "extraction",

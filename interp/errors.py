@@ -25,5 +25,9 @@ class IntegrityError(InterpError):
     """A file is not what its manifest says."""
 
 
+class DownloadError(InterpError):
+    """A file could not be fetched; what came so far is kept, and the same call continues."""
+
+
 class DependencyError(InterpError):
     """An optional package that this work needs is not installed."""

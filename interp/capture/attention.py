@@ -1,189 +1,118 @@
-"""Attention of every head between the genes of a panel, summed over cells; no per-cell map is ever stored."""
+"""Attention of any heads between the genes of a panel, summed over cells in one pass; no per-cell map is stored."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from interp.errors import InputError, StoreError
-from interp.runs.files import new_folder
+from interp.capture.accumulator import Accumulator
+from interp.capture.forward import forward
+from interp.capture.parts import token_parts
+from interp.capture.plan import BATCH_TOKENS, PART_CELLS, PATTERN_ENTRIES, BatchPlan
+from interp.errors import InputError
 from interp.runs.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from jaxtyping import Float, Int
-
+    from interp.capture.sums import AttentionSums
+    from interp.cells.reader import Cells
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
 
-# Entries of the patterns held at once in one layer (cell x head x query x key); 4 MiB in float32 stay in the cache, and
-# larger batches were slower.
-PATTERN_ENTRIES = 2**20
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class AttentionSums:
-    """Sums of attention patterns over cells, between the genes of a panel.
-
-    Attributes
-    ----------
-    sum
-        Sum of `pattern[query, key]` over the cells that hold both genes, float64 (layer, head, gene, gene).
-    uniform
-        The same sum for a pattern that attends evenly to every token of a cell, float64 (gene, gene).
-    count
-        Cells in which both genes were tokens, int64 (gene, gene).
-    genes
-        Symbols of the panel.
-    n_cells
-        Number of cells.
-    """
-
-    sum: Float[np.ndarray, "layer head gene gene"]
-    uniform: Float[np.ndarray, "gene gene"]
-    count: Int[np.ndarray, "gene gene"]
-    genes: tuple[str, ...]
-    n_cells: int
-
-    def __add__(self, other: AttentionSums) -> AttentionSums:
-        """Return the sums over the cells of both."""
-        if self.genes != other.genes or self.sum.shape != other.sum.shape:
-            msg = f"sums over {len(self.genes)} and {len(other.genes)} genes, or of different models, cannot be added"
-            raise InputError(msg)
-        return AttentionSums(
-            self.sum + other.sum,
-            self.uniform + other.uniform,
-            self.count + other.count,
-            self.genes,
-            self.n_cells + other.n_cells,
-        )
-
-    def subset(self, genes: Sequence[str]) -> AttentionSums:
-        """Return the sums between some of the genes, in the given order."""
-        at = {gene: i for i, gene in enumerate(self.genes)}
-        missing = [gene for gene in genes if gene not in at]
-        if missing:
-            msg = f"{len(missing)} genes are not in these sums, such as {missing[:3]}; sum over a panel that holds them"
-            raise InputError(msg)
-        keep = np.array([at[gene] for gene in genes])
-        pairs = np.ix_(keep, keep)
-        return AttentionSums(
-            self.sum[:, :, keep[:, None], keep], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write the sums as a zarr group."""
-        import zarr
-
-        with new_folder(folder) as aside:
-            group = zarr.open_group(aside, mode="w")
-            for name in ("sum", "uniform", "count"):
-                array = getattr(self, name)
-                chunks = (1, 1, *array.shape[2:]) if array.ndim == 4 else array.shape
-                group.create_array(name, data=array, chunks=chunks)
-            group.attrs.update({"schema": SCHEMA, "genes": list(self.genes), "n_cells": self.n_cells})
-
-    @classmethod
-    def load(cls, folder: Path) -> AttentionSums:
-        """Read sums written by `save`.
-
-        Raises
-        ------
-        StoreError
-            The folder holds none, or of another schema version.
-        """
-        import zarr
-
-        try:
-            group = zarr.open_group(folder, mode="r")
-            attrs: dict[str, Any] = dict(group.attrs)
-        except (OSError, ValueError) as error:
-            msg = f"{folder} holds no attention sums ({error}); make them with interp.capture.attention_sums"
-            raise StoreError(msg) from error
-        if attrs.get("schema") != SCHEMA:
-            msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {SCHEMA}; make the sums again"
-            raise StoreError(msg)
-        total, uniform, count = (np.asarray(group[name]) for name in ("sum", "uniform", "count"))
-        return cls(total, uniform, count, tuple(map(str, attrs["genes"])), int(attrs["n_cells"]))
-
-
-class _Accumulator:
-    """Adds one layer's patterns at a time to the sums."""
-
-    def __init__(self, n_layers: int, n_heads: int, n_genes: int) -> None:
-        self.sum = np.zeros((n_layers, n_heads, n_genes, n_genes))
-        self.uniform = np.zeros((n_genes, n_genes))
-        self.count = np.zeros((n_genes, n_genes), np.int64)
-
-    def locate(self, columns: Int[np.ndarray, "cell token"], lengths: Int[np.ndarray, " cell"]) -> None:
-        """Note where the batch's tokens lie in the panel (-1 = outside) and count the pairs."""
-        from interp.capture.kernel import add_pairs
-
-        self.columns = columns
-        add_pairs(self.count, self.uniform, columns, lengths)
-
-    def add(self, layer: int, pattern: torch.Tensor) -> None:
-        """Add the patterns of one layer, (cell, head, query, key)."""
-        from interp.capture.kernel import add_patterns
-
-        add_patterns(self.sum[layer], pattern.detach().cpu().numpy(), self.columns)
-
 
 def attention_sums(
-    model: HookedScGPT, tokens: GeneTokens, genes: Sequence[str], *, description: str = "attention"
+    model: HookedScGPT,
+    cells: GeneTokens | Cells,
+    genes: Sequence[str],
+    *,
+    heads: Sequence[tuple[int, int]] | None = None,
+    value_weighted: bool = False,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    description: str = "attention",
 ) -> AttentionSums:
-    """Sum the attention of every head between genes of a panel, over cells, in one pass.
+    """Sum the attention of heads between genes of a panel, over cells, in one pass.
+
+    Memory grows with heads x genes x genes, not with cells.
 
     Parameters
     ----------
     model
         The model.
-    tokens
-        Cells, tokenised by this model on all the genes that their study measured.
+    cells
+        Tokens made by this model on all the genes that their study measured; or cells as for `interp.capture`, which
+        are read, tokenised and forgotten part by part.
     genes
         The panel; every gene must be in the vocabulary.
+    heads
+        Layer and head of those that are summed; None sums all.
+    value_weighted
+        Sum the patterns times the norm of the value that each key moves, too.
+    seed, max_tokens
+        Of the tokens, where cells are given.
     description
         What the progress line says.
 
     Returns
     -------
     AttentionSums
-        `sum` is (layer, head, gene, gene); rows attend to columns.
+        `sum` is (layer, head, gene, gene), or (chosen, gene, gene); rows attend to columns.
 
     Raises
     ------
     VocabularyError
         A gene is not in the model's vocabulary.
+    InputError
+        A head does not exist or is given twice, or the cells are no raw counts.
+
+    Examples
+    --------
+    >>> import interp
+    >>> model = interp.load_model("scgpt-sim")
+    >>> cells = interp.simulate(n_donors=2, n_cells=20, seed=1)
+    >>> interp.attention_sums(model, cells, ["CD34", "GATA1"], heads=[(2, 1)])
+    AttentionSums(1 heads, 2 genes, 20 cells)
     """
-    config = model.config
-    column = np.full(len(model.vocabulary), -1)
-    column[model.vocabulary.ids(list(genes))] = np.arange(len(genes))
-    sums = _Accumulator(config.n_layers, config.n_heads, len(genes))
-    hooks = [
-        (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook, layer=layer: sums.add(layer, pattern))
-        for layer in range(config.n_layers)
-    ]
-    order = np.argsort(tokens.lengths, kind="stable")
-    with torch.no_grad(), progress(total=len(tokens), description=description, unit="cell") as bar:
-        start = 0
-        while start < len(order):
-            batch = tokens[order[start : start + _batch_size(tokens.lengths[order], start, config.n_heads)]]
-            sums.locate(np.where(batch.padding.numpy(), -1, column[batch.gene_ids.numpy()]), batch.lengths)
-            with model.hooks(fwd_hooks=hooks):
-                model.encode(*(part.to(model.device) for part in (batch.gene_ids, batch.values, batch.padding)))
-            start += len(batch)
-            bar.update(len(batch))
-    return AttentionSums(sums.sum, sums.uniform, sums.count, tuple(genes), len(tokens))
+    chosen = check_heads(model, heads)
+    accumulator = Accumulator(model, genes, chosen, value_weighted=value_weighted)
+    plan = pattern_plan(model)
+    tokens, n_cells = token_parts(model, cells, plan, seed=seed, max_tokens=max_tokens)
+    with progress(total=n_cells, description=description, unit="cell") as bar:
+        for part in tokens:
+            for rows in plan.batches(part.lengths):
+                add_batch(model, part[rows], accumulator)
+                bar.update(len(rows))
+    return accumulator.result(None if heads is None else chosen)
 
 
-def _batch_size(lengths: Int[np.ndarray, " cell"], start: int, n_heads: int) -> int:
-    """Return how many of the cells from `start` on (ascending lengths) fit the pattern budget."""
-    longest = lengths[start : start + 64]
-    fits = np.arange(1, len(longest) + 1) * n_heads * longest.astype(float) ** 2 <= PATTERN_ENTRIES
-    return max(1, int(fits.sum()))
+def add_batch(model: HookedScGPT, batch: GeneTokens, accumulator: Accumulator) -> None:
+    """Run the model on one batch and add its patterns."""
+    accumulator.locate(batch)
+    readers = accumulator.readers()
+    forward(model, batch, readers, stop_at=f"blocks.{accumulator.last_layer}.attn.hook_pattern")
+
+
+def pattern_plan(model: HookedScGPT) -> BatchPlan:
+    """Return the plan of passes that compute patterns."""
+    kind = model.device.type if model.device.type in BATCH_TOKENS else "cpu"
+    return BatchPlan(PART_CELLS, BATCH_TOKENS[kind], PATTERN_ENTRIES[kind], model.config.n_heads)
+
+
+def check_heads(model: HookedScGPT, heads: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:
+    """Return the chosen heads, all of them when None.
+
+    Raises
+    ------
+    InputError
+        A head does not exist or is given twice, or none is given.
+    """
+    n_layers, n_heads = model.config.n_layers, model.config.n_heads
+    if heads is None:
+        return tuple((layer, head) for layer in range(n_layers) for head in range(n_heads))
+    chosen = tuple((int(layer), int(head)) for layer, head in heads)
+    odd = [f"L{layer}H{head}" for layer, head in chosen if not (0 <= layer < n_layers and 0 <= head < n_heads)]
+    if odd or not chosen or len(set(chosen)) < len(chosen):
+        what = f"{odd} do not exist" if odd else "a head is given twice" if chosen else "no head is given"
+        msg = f"heads: {what}; this model has layers 0 to {n_layers - 1} and heads 0 to {n_heads - 1}"
+        raise InputError(msg)
+    return chosen

@@ -1,12 +1,13 @@
-"""The `<cls>` row of every cell, streamed in batches of similar length."""
+"""The `<cls>` row of every cell, in memory."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from interp.capture.forward import forward
+from interp.capture.plan import BATCH_TOKENS, PART_CELLS, BatchPlan
 from interp.runs.progress import progress
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
-
-TOKENS_AT_ONCE = 32_768
 
 
 def cell_embeddings(
@@ -37,20 +36,17 @@ def cell_embeddings(
     numpy.ndarray
         float32 (cell, d_model).
     """
-    order = np.argsort(tokens.lengths, kind="stable")
-    lengths = tokens.lengths[order]
-    rows = np.empty((len(tokens), model.config.d_model), np.float32)
-    start = 0
-    with torch.no_grad(), progress(total=len(tokens), description="embedding", unit="cell") as bar:
-        while start < len(order):
-            longest = lengths[start : start + 256]
-            fits = np.arange(1, len(longest) + 1) * longest <= TOKENS_AT_ONCE
-            picked = order[start : start + max(1, int(fits.sum()))]
-            batch = tokens[picked]
-            device = model.device
-            resid, _ = model.encode(batch.gene_ids.to(device), batch.values.to(device), batch.padding.to(device))
-            rows[picked] = resid[:, 0].cpu().numpy()
-            start += len(picked)
+    config, device = model.config, model.device.type
+    plan = BatchPlan(PART_CELLS, BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"]), None, config.n_heads)
+    rows = np.empty((len(tokens), config.d_model), np.float32)
+    last = f"blocks.{config.n_layers - 1}.hook_resid_post"
+    with progress(total=len(tokens), description="embedding", unit="cell") as bar:
+        for picked in plan.batches(tokens.lengths):
+
+            def keep(resid, picked=picked) -> None:
+                rows[picked] = resid[:, 0].float().cpu().numpy()
+
+            forward(model, tokens[picked], {last: keep}, stop_at=last)
             bar.update(len(picked))
     if normalize:
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)

@@ -13,29 +13,61 @@ def _compiled(function):
 
 
 @_compiled
-def add_patterns(total: np.ndarray, pattern: np.ndarray, columns: np.ndarray) -> None:
+def add_patterns(total: np.ndarray, slots: np.ndarray, pattern: np.ndarray, columns: np.ndarray) -> None:
     """Add patterns to sums in place, in the order of the cells.
 
     Parameters
     ----------
     total
-        float64 (head, gene, gene).
+        float64 (slot, gene, gene).
+    slots
+        Slot of every head, -1 = not summed, int64 (head,).
     pattern
         float32 (cell, head, query, key).
     columns
         Place of every token in the panel, -1 = outside, int64 (cell, token).
     """
-    n_cells, n_heads, n_tokens, _ = pattern.shape
-    for head in range(n_heads):
-        for cell in range(n_cells):
-            for query in range(n_tokens):
-                row = columns[cell, query]
-                if row < 0:
-                    continue
-                for key in range(n_tokens):
-                    column = columns[cell, key]
-                    if column >= 0:
-                        total[head, row, column] += pattern[cell, head, query, key]
+    n_cells, n_heads, _, _ = pattern.shape
+    for cell in range(n_cells):
+        inside = np.flatnonzero(columns[cell] >= 0)
+        places = columns[cell][inside]
+        for head in range(n_heads):
+            slot = slots[head]
+            if slot < 0:
+                continue
+            for query in range(len(inside)):
+                row = total[slot, places[query]]
+                values = pattern[cell, head, inside[query]]
+                for key in range(len(inside)):
+                    row[places[key]] += values[inside[key]]
+
+
+@_compiled
+def add_weighted(
+    total: np.ndarray, slots: np.ndarray, pattern: np.ndarray, norms: np.ndarray, columns: np.ndarray
+) -> None:
+    """Add patterns times the norm of the value that each key moves; otherwise as `add_patterns`.
+
+    Parameters
+    ----------
+    total, slots, pattern, columns
+        As in `add_patterns`.
+    norms
+        Norm of the key's value after the head's output weights, float32 (cell, key, head).
+    """
+    n_cells, n_heads, _, _ = pattern.shape
+    for cell in range(n_cells):
+        inside = np.flatnonzero(columns[cell] >= 0)
+        places = columns[cell][inside]
+        for head in range(n_heads):
+            slot = slots[head]
+            if slot < 0:
+                continue
+            for query in range(len(inside)):
+                row = total[slot, places[query]]
+                values = pattern[cell, head, inside[query]]
+                for key in range(len(inside)):
+                    row[places[key]] += values[inside[key]] * norms[cell, inside[key], head]
 
 
 @_compiled

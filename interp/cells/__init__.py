@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from interp.cells.genes import GeneMatch, match_genes
     from interp.cells.panel import expression, operator_genes
     from interp.cells.read import read_cells
+    from interp.cells.reader import CellReader, open_cells
 
 __all__ = [
     "Anchors",
+    "CellReader",
     "GeneMatch",
     "check_disjoint",
     "expression",
     "match_genes",
+    "open_cells",
     "operator_genes",
     "read_cells",
     "write_cells",
@@ -26,10 +29,12 @@ __all__ = [
 
 _HOME = {
     "Anchors": "anchors",
+    "CellReader": "reader",
     "GeneMatch": "genes",
     "check_disjoint": "disjoint",
     "expression": "panel",
     "match_genes": "genes",
+    "open_cells": "reader",
     "operator_genes": "panel",
     "read_cells": "read",
     "write_cells": "files",

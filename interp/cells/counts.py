@@ -40,14 +40,38 @@ def raw_counts(adata: AnnData, layer: str | None, where: str) -> sparse.csr_matr
     InputError
         The layer is missing, or the values are not finite non-negative whole numbers.
     """
-    matrix = _layer(adata, layer, where)
+    return canonical_counts(_layer(adata, layer, where), where, hint=_hint(adata))
+
+
+def canonical_counts(matrix: Any, where: str, *, hint: str = "") -> sparse.csr_matrix:
+    """Return a matrix of counts, or some rows of one, checked and in one form; it may be sorted in place.
+
+    Parameters
+    ----------
+    matrix
+        Dense or sparse (cell, gene).
+    where
+        Name of the file in messages.
+    hint
+        What to do instead, added to the message.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        float32 (cell, gene), sorted, without stored zeros.
+
+    Raises
+    ------
+    InputError
+        The values are not finite non-negative whole numbers.
+    """
     if not (sparse.issparse(matrix) or isinstance(matrix, np.ndarray)):
         matrix = np.asarray(matrix)
     if not np.issubdtype(matrix.dtype, np.number) and matrix.dtype != bool:
         msg = f"{where}: the counts have type {matrix.dtype}; raw counts are numbers"
         raise InputError(msg)
     counts = sparse.csr_matrix(matrix)
-    check_counts(counts.data, where, hint=_hint(adata))
+    check_counts(counts.data, where, hint=hint)
     counts = counts.astype(np.float32, copy=False)
     counts.sum_duplicates()
     counts.eliminate_zeros()

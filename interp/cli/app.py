@@ -15,7 +15,7 @@ from interp.cli.model import model_app
 from interp.cli.pretrain import pretrain
 from interp.cli.simulate import simulate
 from interp.cli.transform import transform
-from interp.errors import CheckpointError, IntegrityError, InterpError, StoreError
+from interp.errors import CheckpointError, DownloadError, IntegrityError, InterpError, StoreError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -68,7 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(EXIT_STOPPED)
     except InterpError as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(EXIT_REFUSED if isinstance(error, CheckpointError | IntegrityError | StoreError) else EXIT_INPUT)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: InterpError) -> int:
+    if isinstance(error, DownloadError):
+        return EXIT_STOPPED
+    return EXIT_REFUSED if isinstance(error, CheckpointError | IntegrityError | StoreError) else EXIT_INPUT
 
 
 class _Stopped(BaseException):

@@ -67,7 +67,8 @@ def read_panel(paths: Sequence[Path], columns: dict[str, Any], *, require_stages
     paths
         The files.
     columns
-        `donor`, `tissue`, `cell_type`, `study` (names) and `replicate`, `total_counts`, `gene_key` (lists of names).
+        `donor`, `tissue`, `cell_type`, `study` (names) and `replicate`, `total_counts`, `gene_key` (lists of names);
+        `layer` (a name) where the counts do not stand in X.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def read_panel(paths: Sequence[Path], columns: dict[str, Any], *, require_stages
             there = present["var" if name == "gene_key" else "obs"]
             chosen.append(next((column for column in wanted if column in there), None))
     required = {name: columns[name] for name in ("donor", "tissue", "cell_type")}
-    return read_cells(list(paths), **required, **optional, require_stages=require_stages)
+    return read_cells(list(paths), **required, **optional, layer=columns.get("layer"), require_stages=require_stages)
 
 
 def _columns(path: Path, frame: str) -> set[str]:

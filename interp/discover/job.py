@@ -16,13 +16,14 @@ from interp.cells.anchors import anchors
 from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
-from interp.discover.plan import disjoint_report, label_report, model_check, plan_genes, plan_splits
+from interp.discover.plan import disjoint_report, label_report, plan_genes, plan_splits
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
 from interp.heads import score_table, write_head_tables
 from interp.report.pictures import draw_figures
 from interp.report.summary import write_summary
 from interp.runs.files import sha256_arrays, sha256_json, write_csv, write_json
+from interp.scgpt.fit_check import check_fit
 from interp.scgpt.load import untrained_like
 from interp.stats import donor_folds
 
@@ -106,7 +107,10 @@ class Job:
         write_json(self.path / "splits.json", {"splits": splits, "genes": self.genes, "anchors": anchors})
         write_csv(self.path / "labels.csv", label_report(self.panels))
         write_csv(self.path / "disjoint.csv", disjoint_report(self.panels))
-        write_csv(self.path / "model_check.csv", model_check(self.model, self.panels.internal, self.settings.seed))
+        fit = check_fit(self.model, self.panels.internal, seed=self.settings.seed)
+        for warning in fit.warnings:
+            log.warning("Does the model fit the cells? %s", warning)
+        write_csv(self.path / "model_check.csv", fit.scores)
 
     # -- heads and operators -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import pandas as pd
 from interp.cells.disjoint import check_disjoint
 from interp.cells.panel import operator_genes
 from interp.evidence import WHOLE
-from interp.scgpt.evaluate import masked_value_scores
 from interp.stats import donor_folds
 
 if TYPE_CHECKING:
@@ -19,14 +18,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from interp.discover.panels import Panels
-    from interp.scgpt.model import HookedScGPT
     from interp.stats import Split
 
 log = logging.getLogger(__name__)
-
-# Cells that the model's fit is checked on.
-CHECK_CELLS = 300
-GENE_MEAN = "gene mean"
 
 
 def plan_splits(cells: AnnData, n_splits: int, seed: int) -> list[Split]:
@@ -79,17 +73,3 @@ def disjoint_report(panels: Panels) -> pd.DataFrame:
         if panel is not None and name != "internal"
     ]
     return pd.concat(reports) if reports else pd.DataFrame(columns=["panel", "check", "status"])
-
-
-def model_check(model: HookedScGPT, cells: AnnData, seed: int) -> pd.DataFrame:
-    """Return masked-value prediction on the run's own cells, and warn when the model does not fit them."""
-    scores = masked_value_scores({"model": model}, cells, cells, n_cells=CHECK_CELLS, seed=seed)
-    r2 = scores.set_index("predictor")["r2"]
-    if not r2["model"] > r2[GENE_MEAN]:
-        log.warning(
-            "The model predicts masked values of these cells no better than each gene's mean (R2 %.3f against %.3f): "
-            "it may not fit them (another organism, normalised counts).",
-            r2["model"],
-            r2[GENE_MEAN],
-        )
-    return scores

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_WORTH_A_LINE = 1.0  # shorter work is logged for debugging only
+BYTES = "B"
 
 
 _choice = {"quiet": False}
@@ -42,7 +43,7 @@ def progress(
     description
         What is being done.
     unit
-        What is counted, such as ``"cells"``.
+        What is counted, such as ``"cells"``; ``"B"`` is written as kB, MB and so on.
     quiet
         True: log lines; False: a bar; None: a bar on a terminal, else log lines.
 
@@ -60,7 +61,8 @@ def progress(
         quiet = _choice["quiet"] or not sys.stderr.isatty()
     if quiet:
         return ProgressLines(iterable, total=total, description=description, unit=unit)
-    return tqdm(iterable, total=total, desc=description or None, unit=f" {unit}", dynamic_ncols=True, smoothing=0.1)
+    shown = {"unit": unit, "unit_scale": True} if unit == BYTES else {"unit": f" {unit}"}
+    return tqdm(iterable, total=total, desc=description or None, dynamic_ncols=True, smoothing=0.1, **shown)
 
 
 class ProgressLines:
@@ -131,8 +133,13 @@ class ProgressLines:
 
     def _line(self, seconds: float) -> str:
         rate = self.n / seconds if seconds > 0 else 0.0
-        count = f"{self.n}" if self.total is None else f"{self.n}/{self.total}"
-        parts = [f"{self.description}: {count} {self.unit}", f"{rate:.3g} {self.unit}/s"]
+        if self.unit == BYTES:
+            n, total, speed = (tqdm.format_sizeof(value) for value in (self.n, self.total or 0, rate))
+            unit = self.unit
+        else:
+            n, total, speed, unit = f"{self.n}", f"{self.total}", f"{rate:.3g} ", f" {self.unit}"
+        count = n if self.total is None else f"{n}/{total}"
+        parts = [f"{self.description}: {count}{unit}", f"{speed}{self.unit}/s"]
         if self.total is not None and rate > 0 and self.n < self.total:
             parts.append(f"{(self.total - self.n) / rate:.0f} s left")
         else:

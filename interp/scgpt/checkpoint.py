@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,7 +145,14 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(config, vocabulary, to_hooked(state, config), report)
 
 
-def save_checkpoint(folder: str | Path, model: HookedScGPT, *, dtype: str = "float16", card: str | None = None) -> Path:
+def save_checkpoint(
+    folder: str | Path,
+    model: HookedScGPT,
+    *,
+    dtype: str = "float16",
+    card: str | None = None,
+    leave_out: Collection[str] = (),
+) -> Path:
     """Write a model as ``args.json``, ``vocab.json``, ``model.safetensors`` (published key names) and ``README.md``.
 
     The folder appears complete or not at all.
@@ -160,6 +167,8 @@ def save_checkpoint(folder: str | Path, model: HookedScGPT, *, dtype: str = "flo
         ``"float16"`` (half the size; rounds to 3 digits) or ``"float32"`` (exact).
     card
         Text of the model card; a bare description of the architecture when None.
+    leave_out
+        Published names of weights that are not written, as those that a checkpoint lacked.
 
     Returns
     -------
@@ -179,7 +188,11 @@ def save_checkpoint(folder: str | Path, model: HookedScGPT, *, dtype: str = "flo
     folder = Path(folder)
     _check_replaceable(folder)
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    weights = {name: tensor.to(SAVED_DTYPES[dtype]) for name, tensor in to_published(state, model.config).items()}
+    weights = {
+        name: tensor.to(SAVED_DTYPES[dtype])
+        for name, tensor in to_published(state, model.config).items()
+        if name not in leave_out
+    }
     odd = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if odd:
         msg = f"weights are not finite as {dtype}: {some(odd)}; save float32, or look at how the training went"

@@ -65,7 +65,7 @@ class MVCDecoder(nn.Module):
         self.W = nn.Linear(d_model, config.d_decoder, bias=False)
         self.detached = config.mvc_style.endswith("detach")
         self.explicit_zero = config.explicit_zero_prob
-        for name in ("pre", "post", "query", "out"):
+        for name in ("query_pre", "query_post", "query", "out"):
             setattr(self, f"hook_{name}", HookPoint())
         if self.explicit_zero:
             self.W_zero_logit = nn.Linear(d_model, config.d_decoder)
@@ -90,8 +90,8 @@ class MVCDecoder(nn.Module):
         return predicted, self.hook_nonzero(torch.sigmoid(logit))
 
     def _activated(self, genes: Tensor) -> Tensor:
-        pre = self.hook_pre(self.gene2query(genes.detach() if self.detached else genes))
-        return self.hook_post(torch.sigmoid(pre))
+        pre = self.hook_query_pre(self.gene2query(genes.detach() if self.detached else genes))
+        return self.hook_query_post(torch.sigmoid(pre))
 
 
 class HiddenMVCDecoder(nn.Module):
@@ -104,14 +104,14 @@ class HiddenMVCDecoder(nn.Module):
         self.fc1 = nn.Linear(d_model + MVC_HIDDEN if self.joined else d_model, MVC_HIDDEN)
         self.hidden_activation = nn.PReLU()
         self.fc2 = nn.Linear(MVC_HIDDEN, 1)
-        for name in ("pre", "post", "hidden_pre", "hidden_post", "out"):
+        for name in ("query_pre", "query_post", "hidden_pre", "hidden_post", "out"):
             setattr(self, f"hook_{name}", HookPoint())
 
     def forward(
         self, cell: Float[Tensor, "cell d_model"], genes: Float[Tensor, "cell token d_model"]
     ) -> tuple[Float[Tensor, "cell token"], None]:
         """Return the bin predicted for each gene of each cell from the cell's row; these styles have no zero head."""
-        query = self.hook_post(torch.sigmoid(self.hook_pre(self.gene2query(genes))))
+        query = self.hook_query_post(torch.sigmoid(self.hook_query_pre(self.gene2query(genes))))
         rows = cell.unsqueeze(1)
         both = torch.cat([rows.expand(-1, query.shape[1], -1), query], -1) if self.joined else rows + query
         hidden = self.hook_hidden_post(self.hidden_activation(self.hook_hidden_pre(self.fc1(both))))

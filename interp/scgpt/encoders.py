@@ -41,12 +41,12 @@ class ContinuousValueEncoder(Rooted):
         self.linear2 = nn.Linear(config.d_model, config.d_model)
         self.norm = LayerNorm(config.d_model, eps=config.eps)
         self.dropout = nn.Dropout(config.dropout)
-        self.hook_pre, self.hook_post = HookPoint(), HookPoint()
+        self.hook_hidden_pre, self.hook_hidden_post = HookPoint(), HookPoint()
 
     def forward(self, values: Float[Tensor, "cell token"]) -> Float[Tensor, "cell token d_model"]:
         """Return the embedding of bin values."""
-        pre = self.hook_pre(self.root(self.linear1(values.unsqueeze(-1).clamp(max=MAX_VALUE))))
-        return self.dropout(self.norm(self.linear2(self.hook_post(F.relu(pre)))))
+        pre = self.hook_hidden_pre(self.root(self.linear1(values.unsqueeze(-1).clamp(max=MAX_VALUE))))
+        return self.dropout(self.norm(self.linear2(self.hook_hidden_post(F.relu(pre)))))
 
 
 class CategoryValueEncoder(EmbeddingEncoder):

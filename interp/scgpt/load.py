@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 
 from interp.errors import CheckpointError, InputError
-from interp.runs.artifacts import artifact_folder
+from interp.runs.artifacts import artifact_folder, known_artifacts
 from interp.runs.seeds import stream
-from interp.scgpt.checkpoint import read_checkpoint
+from interp.scgpt.checkpoint import Checkpoint, read_checkpoint
 from interp.scgpt.config import ScGPTConfig
 from interp.scgpt.model import HookedScGPT
+from interp.scgpt.published import PUBLISHED
 from interp.scgpt.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -43,20 +44,64 @@ def load_model(name_or_folder: str | Path, *, device: str | torch.device = "auto
     InputError
         There is neither such a folder nor such a shipped model, or no such device.
     """
-    place = _device(device)
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        folder = artifact_folder(str(name_or_folder))
-    config, vocabulary, state, report = read_checkpoint(folder)
+    place = choose_device(device)
+    checkpoint = read_checkpoint(checkpoint_folder(name_or_folder))
+    report = checkpoint.report
     lossy = bool(report.missing or report.misshaped)
     log.log(logging.WARNING if lossy else logging.INFO, "%s", report)
-    model = _bare_model(config, vocabulary)
+    return model_of(checkpoint, place)
+
+
+def checkpoint_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a model: the one that was given, or that of a model which ships under this name.
+
+    Parameters
+    ----------
+    name_or_folder
+        An existing folder is preferred to a name.
+
+    Raises
+    ------
+    InputError
+        There is neither; for a model that can be downloaded the message says how.
+    """
+    folder = Path(name_or_folder)
+    if folder.is_dir():
+        return folder
+    name = str(name_or_folder)
+    if name in PUBLISHED and name not in known_artifacts():
+        msg = f"{name} does not ship with interp: run `interp model download {name} --to FOLDER` and give that folder"
+        raise InputError(msg)
+    return artifact_folder(name)
+
+
+def model_of(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> HookedScGPT:
+    """Build the model that a checkpoint holds.
+
+    Parameters
+    ----------
+    checkpoint
+        From `read_checkpoint`.
+    device
+        A torch device.
+
+    Returns
+    -------
+    HookedScGPT
+        In evaluation mode, float32, parameters without gradients.
+
+    Raises
+    ------
+    CheckpointError
+        The weights do not fit the model.
+    """
+    model = _bare_model(checkpoint.config, checkpoint.vocabulary)
     try:
-        model.load_state_dict(state, assign=True)
+        model.load_state_dict(checkpoint.state, assign=True)
     except RuntimeError as error:
-        msg = f"the weights of {folder} do not fit the model: {error}"
+        msg = f"the weights of {checkpoint.report.source} do not fit the model: {error}"
         raise CheckpointError(msg) from error
-    return _ready(model, place)
+    return _ready(model, torch.device(device))
 
 
 def untrained_like(model: HookedScGPT, seed: int) -> HookedScGPT:
@@ -90,7 +135,14 @@ def _ready(model: HookedScGPT, device: torch.device) -> HookedScGPT:
     return model.to(device).eval()
 
 
-def _device(device: str | torch.device) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a CUDA device if there is one, else the CPU.
+
+    Raises
+    ------
+    InputError
+        There is no such device.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -70,8 +70,8 @@ class HookedScGPT(HookedModule):
     ``encoder.enc_norm.hook_in``                 (cell, token, d_model)           all
     ``encoder.enc_norm.hook_scale``              (cell, token, 1)                 all
     ``hook_embed``                               (cell, token, d_model)           all
-    ``value_encoder.hook_pre``                   (cell, token, d_model)           continuous
-    ``value_encoder.hook_post``                  (cell, token, d_model)           continuous
+    ``value_encoder.hook_hidden_pre``            (cell, token, d_model)           continuous
+    ``value_encoder.hook_hidden_post``           (cell, token, d_model)           continuous
     ``value_encoder.norm.hook_in``               (cell, token, d_model)           continuous
     ``value_encoder.norm.hook_scale``            (cell, token, 1)                 continuous
     ``value_encoder.enc_norm.hook_in``           (cell, token, d_model)           category
@@ -112,10 +112,10 @@ class HookedScGPT(HookedModule):
     ``decoder.zero_logit.hook_post_1``           (cell, token, d_model)           zeros
     ``decoder.zero_logit.hook_out``              (cell, token)                    zeros
     ``decoder.hook_nonzero``                     (cell, token)                    zeros
-    ``mvc_decoder.hook_pre``                     (cell, token, d_model)           inner product, sum query
-    ``mvc_decoder.hook_post``                    (cell, token, d_model)           inner product, sum query
-    ``mvc_decoder.hook_pre``                     (cell, token, 64)                concat query
-    ``mvc_decoder.hook_post``                    (cell, token, 64)                concat query
+    ``mvc_decoder.hook_query_pre``               (cell, token, d_model)           inner product, sum query
+    ``mvc_decoder.hook_query_post``              (cell, token, d_model)           inner product, sum query
+    ``mvc_decoder.hook_query_pre``               (cell, token, 64)                concat query
+    ``mvc_decoder.hook_query_post``              (cell, token, 64)                concat query
     ``mvc_decoder.hook_query``                   (cell, token, d_decoder)         inner product
     ``mvc_decoder.hook_hidden_pre``              (cell, token, 64)                concat query, sum query
     ``mvc_decoder.hook_hidden_post``             (cell, token, 64)                concat query, sum query

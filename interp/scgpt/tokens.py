@@ -117,7 +117,13 @@ def bin_values(counts: Float[np.ndarray, " gene"], n_bins: int, rng: np.random.G
 
 
 def tokenize_ragged(
-    cells: AnnData, vocabulary: Vocabulary, config: ScGPTConfig, *, seed: int = 0, max_tokens: int | None = None
+    cells: AnnData,
+    vocabulary: Vocabulary,
+    config: ScGPTConfig,
+    *,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    match: GeneMatch | None = None,
 ) -> RaggedTokens:
     """Bin the counts of every cell over the genes that the vocabulary knows.
 
@@ -131,6 +137,8 @@ def tokenize_ragged(
         Seed of the per-cell streams; a cell's tokens depend on nothing but its counts, its name and this.
     max_tokens
         Longest cell, `<cls>` included; longer ones keep a random subset. Default: the model's limit.
+    match
+        How these genes met the vocabulary, where it is known already.
 
     Raises
     ------
@@ -144,7 +152,8 @@ def tokenize_ragged(
         msg = f"max_tokens = {max_tokens} leaves no room for a gene beside <cls>; give at least 2"
         raise InputError(msg)
     counts = csr_matrix(cells.X)
-    match = match_genes(cells.var_names, vocabulary.genes, counts_per_gene=np.asarray(counts.sum(0)).ravel())
+    if match is None:
+        match = match_genes(cells.var_names, vocabulary.genes, counts_per_gene=np.asarray(counts.sum(0)).ravel())
     columns = np.flatnonzero([gene in match.matched for gene in cells.var_names])
     ids = vocabulary.ids([match.matched[gene] for gene in cells.var_names[columns]])
     order = np.argsort(ids)
@@ -190,7 +199,7 @@ def tokenize(cells: AnnData, vocabulary: Vocabulary, config: ScGPTConfig, **opti
     vocabulary, config
         Of the model that will read the tokens.
     options
-        `seed` and `max_tokens`, as in `tokenize_ragged`.
+        `seed`, `max_tokens` and `match`, as in `tokenize_ragged`.
 
     Raises
     ------

@@ -20,7 +20,18 @@ def run(*words: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(
     "verb",
-    [[], ["discover"], ["transform"], ["simulate"], ["pretrain"], ["model"], ["model", "info"], ["model", "check"]],
+    [
+        [],
+        ["discover"],
+        ["transform"],
+        ["simulate"],
+        ["pretrain"],
+        ["model"],
+        ["model", "download"],
+        ["model", "convert"],
+        ["model", "info"],
+        ["model", "check"],
+    ],
 )
 def test_help_teaches_and_loads_nothing_heavy(verb):
     code = (
@@ -33,6 +44,8 @@ def test_help_teaches_and_loads_nothing_heavy(verb):
     found = subprocess.run([sys.executable, "-c", code, *verb, "--help"], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert "Usage: interp" in found.stdout
+    if verb[:1] == ["model"]:
+        assert "Example: interp model" in found.stdout
 
 
 def test_unknown_option_is_a_usage_error():

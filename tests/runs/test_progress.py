@@ -65,3 +65,11 @@ def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch):
         bar.update(1)
         bar.set_postfix_str("done")
     assert isinstance(progress(total=1, quiet=True), ProgressLines)
+
+
+def test_bytes_are_written_with_prefixes(clock, caplog):
+    caplog.set_level(logging.INFO, logger="interp")
+    with progress(total=205_385_258, description="best_model.pt", unit="B", quiet=True) as bar:
+        clock.now += 10
+        bar.update(51_000_000)
+    assert caplog.records[0].getMessage() == "best_model.pt: 51.0M/205MB, 5.10MB/s, 30 s left"

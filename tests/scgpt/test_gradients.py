@@ -9,9 +9,9 @@ IDS = torch.tensor([[38, 3, 5, 7, 11], [38, 4, 9, 37, 37]])
 BATCH = (IDS, torch.tensor([[-2.0, 1, 50, 7, -1], [-2, 12, 3, -2, -2]]), IDS == 37)
 DIRECTION = torch.linspace(-1, 1, 16)
 EVERYWHERE = [
-    "encoder.enc_norm.hook_in", "value_encoder.hook_pre", "blocks.0.hook_resid_pre", "blocks.0.attn.hook_pattern",
-    "blocks.0.attn.hook_z", "blocks.1.attn.hook_result", "blocks.1.mlp.hook_post", "blocks.1.ln2.hook_scale",
-    "hook_cell",
+    "encoder.enc_norm.hook_in", "value_encoder.hook_hidden_pre", "blocks.0.hook_resid_pre",
+    "blocks.0.attn.hook_pattern", "blocks.0.attn.hook_z", "blocks.1.attn.hook_result", "blocks.1.mlp.hook_post",
+    "blocks.1.ln2.hook_scale", "hook_cell",
 ]  # fmt: skip
 
 

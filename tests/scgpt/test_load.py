@@ -58,6 +58,11 @@ def test_an_unknown_name_is_refused():
         load_model("scgpt-nowhere")
 
 
+def test_a_model_that_can_be_downloaded_says_how():
+    with pytest.raises(InputError, match="interp model download scgpt-human --to"):
+        load_model("scgpt-human")
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta-physical"])
 def test_a_device_that_is_not_there_is_refused(tmp_path, model, device):
     with pytest.raises(InputError, match=device):

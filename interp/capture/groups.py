@@ -1,0 +1,166 @@
+"""Attention sums by group of cells, such as cell types or donors; on disk where memory does not hold them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.capture.accumulator import Accumulator
+from interp.capture.attention import add_batch, check_heads, pattern_plan
+from interp.capture.parts import token_parts
+from interp.capture.plan import MEMORY
+from interp.capture.sums import AttentionSums
+from interp.errors import InputError
+from interp.runs.progress import progress
+
+if TYPE_CHECKING:
+    from interp.capture.plan import BatchPlan
+    from interp.cells.reader import Cells
+    from interp.scgpt.model import HookedScGPT
+    from interp.scgpt.tokens import GeneTokens
+
+log = logging.getLogger(__name__)
+
+SUM_BYTES = 8  # float64
+
+
+class GroupedSums(Mapping[str, AttentionSums]):
+    """Attention sums by group; those on disk are read when asked for.
+
+    Parameters
+    ----------
+    held
+        Sums in memory, or the folder of sums on disk, by group.
+    keeper
+        Temporary folder that lives as long as the sums do.
+    """
+
+    def __init__(
+        self, held: Mapping[str, AttentionSums | Path], keeper: tempfile.TemporaryDirectory | None = None
+    ) -> None:
+        self._held, self._keeper = dict(held), keeper
+
+    def __getitem__(self, group: str) -> AttentionSums:
+        """Return the sums of one group."""
+        if group not in self._held:
+            msg = f"there is no group {group!r}; there are: {', '.join(self._held)}"
+            raise InputError(msg)
+        held = self._held[group]
+        return AttentionSums.load(held) if isinstance(held, Path) else held
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the groups by name."""
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._held)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the sums lie on disk."""
+        return any(isinstance(held, Path) for held in self._held.values())
+
+
+def attention_sums_by_group(
+    model: HookedScGPT,
+    cells: GeneTokens | Cells,
+    genes: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
+    *,
+    heads: Sequence[tuple[int, int]] | None = None,
+    value_weighted: bool = False,
+    memory: int = MEMORY,
+    spill: str | Path | None = None,
+    seed: int = 0,
+    max_tokens: int | None = None,
+) -> GroupedSums:
+    """Sum attention within groups of cells.
+
+    As many groups as the memory holds are summed in one pass over the cells; when it does not hold all, finished sums
+    go to disk and the cells are read again for the next ones.
+
+    Parameters
+    ----------
+    model, cells, genes, heads, value_weighted, seed, max_tokens
+        As for `interp.attention_sums`.
+    groups
+        Group of every cell, such as ``cells.obs["cell_type"]``; missing values belong to none.
+    memory
+        Bytes that sums may take.
+    spill
+        Folder for sums that exceed the memory; a temporary one, gone with the result, when None.
+
+    Returns
+    -------
+    GroupedSums
+        Group to `AttentionSums`, by name of the group.
+
+    Raises
+    ------
+    InputError
+        Not one group per cell, or the sums of a single group exceed the memory.
+    """
+    chosen = check_heads(model, heads)
+    labels, names = _labels(groups)
+    plan = pattern_plan(model)
+    each = len(chosen) * len(genes) ** 2 * SUM_BYTES * (2 if value_weighted else 1)
+    at_once = memory // each
+    if not at_once:
+        msg = (
+            f"the sums of one group take {each / 2**20:,.0f} MiB ({len(chosen)} heads x {len(genes)} genes squared) "
+            f"and memory = {memory / 2**20:,.0f} MiB; give more, or fewer heads"
+        )
+        raise InputError(msg)
+    keeper = tempfile.TemporaryDirectory(prefix="interp-sums-") if at_once < len(names) and spill is None else None
+    folder = Path(keeper.name if keeper else spill) if at_once < len(names) else None  # type: ignore[arg-type]
+    held: dict[str, AttentionSums | Path] = {}
+    for first in range(0, len(names), at_once):
+        among = range(first, min(first + at_once, len(names)))
+        accumulators = {code: Accumulator(model, genes, chosen, value_weighted=value_weighted) for code in among}
+        options = {"seed": seed, "max_tokens": max_tokens, "rows": np.isin(labels, list(among))}
+        _add_all(model, cells, plan, labels, accumulators, options)
+        for code in among:
+            sums = accumulators.pop(code).result(None if heads is None else chosen)
+            if folder is not None:
+                sums.save(folder / f"{code:05d}")
+            held[names[code]] = sums if folder is None else folder / f"{code:05d}"
+    return GroupedSums(held, keeper)
+
+
+def _labels(groups: Sequence[str] | np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return a code per cell, -1 for none, and the groups' names in order."""
+    import pandas as pd
+
+    codes, names = pd.factorize(pd.Series(np.asarray(groups, dtype=object)), sort=True)
+    if not len(names):
+        msg = "no cell belongs to a group; give one name per cell"
+        raise InputError(msg)
+    return codes, [str(name) for name in names]
+
+
+def _add_all(
+    model: HookedScGPT,
+    cells: GeneTokens | Cells,
+    plan: BatchPlan,
+    labels: np.ndarray,
+    accumulators: Mapping[int, Accumulator],
+    options: dict,
+) -> None:
+    parts, n_cells = token_parts(model, cells, plan, **options)
+    kept = labels[options["rows"]]
+    with progress(total=n_cells, description=f"attention of {len(accumulators)} groups", unit="cell") as bar:
+        start = 0
+        for part in parts:
+            codes = kept[start : start + len(part)]
+            start += len(part)
+            for code in np.unique(codes):
+                own = part[np.flatnonzero(codes == code)]
+                for rows in plan.batches(own.lengths):
+                    add_batch(model, own[rows], accumulators[int(code)])
+                    bar.update(len(rows))

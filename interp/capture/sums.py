@@ -1,0 +1,153 @@
+"""Sums of attention patterns over cells, between the genes of a panel: the result, its parts and its file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interp.errors import InputError, StoreError
+from interp.runs.files import new_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from jaxtyping import Float, Int
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class AttentionSums:
+    """Sums of attention patterns over cells, between the genes of a panel.
+
+    Attributes
+    ----------
+    sum
+        Sum of `pattern[query, key]` over the cells that hold both genes, float64 (layer, head, gene, gene); only for
+        chosen heads, (chosen, gene, gene).
+    uniform
+        The same sum for a pattern that attends evenly to every token of a cell, float64 (gene, gene).
+    count
+        Cells in which both genes were tokens, int64 (gene, gene).
+    genes
+        Symbols of the panel.
+    n_cells
+        Number of cells.
+    heads
+        Layer and head of the chosen heads, in the order of `sum`; None for all.
+    weighted
+        The sum of `pattern[query, key]` times the norm of the value that the key's gene moves (after the head's output
+        weights; Kobayashi et al. 2020), of the shape of `sum`; None when it was not asked for.
+    """
+
+    sum: Float[np.ndarray, "*heads gene gene"]
+    uniform: Float[np.ndarray, "gene gene"]
+    count: Int[np.ndarray, "gene gene"]
+    genes: tuple[str, ...]
+    n_cells: int
+    heads: tuple[tuple[int, int], ...] | None = None
+    weighted: Float[np.ndarray, "*heads gene gene"] | None = None
+
+    def __repr__(self) -> str:
+        """Say what was summed."""
+        n_heads = int(np.prod(self.sum.shape[:-2]))
+        words = ", value-weighted too" if self.weighted is not None else ""
+        return f"AttentionSums({n_heads} heads, {len(self.genes):,} genes, {self.n_cells:,} cells{words})"
+
+    def __add__(self, other: AttentionSums) -> AttentionSums:
+        """Return the sums over the cells of both."""
+        alike = self.genes == other.genes and self.sum.shape == other.sum.shape and self.heads == other.heads
+        if not alike or (self.weighted is None) != (other.weighted is None):
+            msg = f"sums over {len(self.genes)} and {len(other.genes)} genes, or of different heads, cannot be added"
+            raise InputError(msg)
+        return AttentionSums(
+            self.sum + other.sum,
+            self.uniform + other.uniform,
+            self.count + other.count,
+            self.genes,
+            self.n_cells + other.n_cells,
+            self.heads,
+            None if self.weighted is None or other.weighted is None else self.weighted + other.weighted,
+        )
+
+    def head(self, layer: int, head: int) -> Float[np.ndarray, "gene gene"]:
+        """Return the sum of one head.
+
+        Raises
+        ------
+        InputError
+            It was not summed.
+        """
+        if self.heads is None:
+            n_layers, n_heads = self.sum.shape[:2]
+            if 0 <= layer < n_layers and 0 <= head < n_heads:
+                return self.sum[layer, head]
+        elif (layer, head) in self.heads:
+            return self.sum[self.heads.index((layer, head))]
+        there = f"{self.sum.shape[:2]} layers x heads" if self.heads is None else str(self.heads)
+        msg = f"L{layer}H{head} is not among these sums ({there})"
+        raise InputError(msg)
+
+    def subset(self, genes: Sequence[str]) -> AttentionSums:
+        """Return the sums between some of the genes, in the given order."""
+        at = {gene: i for i, gene in enumerate(self.genes)}
+        missing = [gene for gene in genes if gene not in at]
+        if missing:
+            msg = f"{len(missing)} genes are not in these sums, such as {missing[:3]}; sum over a panel that holds them"
+            raise InputError(msg)
+        keep = np.array([at[gene] for gene in genes])
+        pairs = np.ix_(keep, keep)
+        picked = (..., keep[:, None], keep)
+        weighted = None if self.weighted is None else self.weighted[picked]
+        return AttentionSums(
+            self.sum[picked], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells, self.heads, weighted
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the sums as a zarr group, checksummed."""
+        import zarr
+        from zarr.codecs import Crc32cCodec, ZstdCodec
+
+        with new_folder(folder) as aside:
+            group = zarr.open_group(aside, mode="w")
+            for name in ("sum", "uniform", "count", "weighted"):
+                array = getattr(self, name)
+                if array is not None:
+                    chunks = (*([1] * (array.ndim - 2)), *array.shape[-2:])
+                    group.create_array(name, data=array, chunks=chunks, compressors=[ZstdCodec(level=1), Crc32cCodec()])
+            group.attrs.update(
+                {"schema": SCHEMA, "genes": list(self.genes), "n_cells": self.n_cells, "heads": self.heads}
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> AttentionSums:
+        """Read sums written by `save`.
+
+        Raises
+        ------
+        StoreError
+            The folder holds none, of another schema version, or damaged ones.
+        """
+        import zarr
+
+        try:
+            group = zarr.open_group(folder, mode="r")
+            attrs: dict[str, Any] = dict(group.attrs)
+        except (OSError, ValueError) as error:
+            msg = f"{folder} holds no attention sums ({error}); make them with interp.attention_sums"
+            raise StoreError(msg) from error
+        if attrs.get("schema") != SCHEMA:
+            msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {SCHEMA}; make the sums again"
+            raise StoreError(msg)
+        try:
+            total, uniform, count = (np.asarray(group[name]) for name in ("sum", "uniform", "count"))
+            weighted = np.asarray(group["weighted"]) if "weighted" in group else None
+        except (OSError, ValueError) as error:
+            msg = f"{folder} is damaged ({error}); make the sums again"
+            raise StoreError(msg) from error
+        heads = attrs.get("heads")
+        chosen = None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+        return cls(total, uniform, count, tuple(map(str, attrs["genes"])), int(attrs["n_cells"]), chosen, weighted)
