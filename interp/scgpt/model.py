@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +16,9 @@ from interp.scgpt.decoders import ExpressionDecoder, mvc_decoder
 from interp.scgpt.encoders import EmbeddingEncoder, value_encoder
 from interp.scgpt.hooked import HookedModule, HookPoint, describe_hooks
 from interp.scgpt.initial import draw_weights
+from interp.scgpt.inputs import check_batches, token_tensors
 from interp.scgpt.norms import BatchNorm
+from interp.scgpt.output import ModelOutput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,33 +29,6 @@ if TYPE_CHECKING:
     from interp.scgpt.config import ScGPTConfig
     from interp.scgpt.tokens import GeneTokens
     from interp.scgpt.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True)
-class ModelOutput:
-    """What one forward pass returns.
-
-    Attributes
-    ----------
-    resid
-        Final residual stream, (cell, token, d_model).
-    cell
-        The raw `<cls>` row of `resid`, (cell, d_model).
-    expression
-        Predicted bin value of every token, (cell, token).
-    mvc
-        Bin values predicted from `cell` alone, (cell, token), or None when the checkpoint has no MVC decoder.
-    expression_nonzero, mvc_nonzero
-        Probability that the value is not zero, (cell, token), where the model was trained with explicit zeros; else
-        None. scGPT calls them `mlm_zero_probs` and `mvc_zero_probs` and draws from them whether to keep a value.
-    """
-
-    resid: Float[Tensor, "cell token d_model"]
-    cell: Float[Tensor, "cell d_model"]
-    expression: Float[Tensor, "cell token"]
-    mvc: Float[Tensor, "cell token"] | None
-    expression_nonzero: Float[Tensor, "cell token"] | None = None
-    mvc_nonzero: Float[Tensor, "cell token"] | None = None
 
 
 class HookedScGPT(HookedModule):
@@ -237,7 +211,7 @@ class HookedScGPT(HookedModule):
         InputError
             The batches of the cells are missing, unknown or not asked for.
         """
-        self._check_batches(batches, len(gene_ids))
+        check_batches(batches, self.config, len(gene_ids))
         genes = self.hook_embed(self.encoder(gene_ids))
         embedded = self.hook_value_embed(self.value_encoder(values))
         x = self.hook_tokens(genes * embedded if self.config.input_emb_style == "scaling" else genes + embedded)
@@ -266,8 +240,8 @@ class HookedScGPT(HookedModule):
         InputError
             Gene ids without values, tokens made with another vocabulary, or batches that do not fit the model.
         """
-        gene_ids, values, padding = self._inputs(tokens, values, padding)
-        batches = None if batches is None else batches.to(self.device)
+        given = (*token_tensors(tokens, values, padding, self.vocabulary.sha256), batches)
+        gene_ids, values, padding, batches = (None if part is None else part.to(self.device) for part in given)
         x, genes = self.encode(gene_ids, values, padding, batches)
         cell = self.hook_cell(x[:, 0])
         read, read_cell = x, cell
@@ -338,39 +312,3 @@ class HookedScGPT(HookedModule):
             if metric:
                 metric(output).backward()
         return output, ScGPTCache(cache, self, has_batch_dim=not remove_batch_dim) if return_cache_object else cache
-
-    def _inputs(
-        self, tokens: GeneTokens | Tensor, values: Tensor | None, padding: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return gene ids, values and padding on the model's device."""
-        if not isinstance(tokens, Tensor):
-            if tokens.vocab_sha256 != self.vocabulary.sha256:
-                msg = "these tokens were made with another vocabulary; make them with this model's tokenize()"
-                raise InputError(msg)
-            tokens, values, padding = tokens.gene_ids, tokens.values, tokens.padding
-        elif values is None:
-            msg = "gene ids were given without values; pass GeneTokens, or gene_ids, values and padding"
-            raise InputError(msg)
-        device = self.device
-        return tokens.to(device), values.to(device), None if padding is None else padding.to(device)
-
-    def _check_batches(self, batches: Tensor | None, n_cells: int) -> None:
-        config = self.config
-        if batches is None:
-            if not config.needs_batches:
-                return
-            msg = (
-                f"this model was fine-tuned with {config.n_batches} batches; give batches=, one whole number from 0 to "
-                f"{config.n_batches - 1} per cell"
-            )
-            raise InputError(msg)
-        if not config.needs_batches:
-            msg = "batches were given to a model that was trained without them; leave them out"
-            raise InputError(msg)
-        whole = not batches.is_floating_point() and batches.dtype != torch.bool
-        if batches.shape != (n_cells,) or not whole or bool(((batches < 0) | (batches >= config.n_batches)).any()):
-            msg = (
-                f"batches of shape {tuple(batches.shape)} and type {batches.dtype} do not fit; expected {n_cells} "
-                f"whole numbers from 0 to {config.n_batches - 1}"
-            )
-            raise InputError(msg)

@@ -100,7 +100,10 @@ def _args(model: Any, layers: nn.ModuleList, conventions: Mapping[str, int]) -> 
 def _vocabulary(given: Any) -> Vocabulary:
     if isinstance(given, Vocabulary):
         return given
-    return Vocabulary.from_mapping(dict(given) if isinstance(given, Mapping) else given.get_stoi())
+    if isinstance(given, Mapping) or hasattr(given, "get_stoi"):
+        return Vocabulary.from_mapping(dict(given) if isinstance(given, Mapping) else given.get_stoi())
+    msg = f"a {type(given).__name__} is no vocabulary; give a mapping of symbol to id, or scGPT's GeneVocab"
+    raise InputError(msg)
 
 
 def _check(model: Any, vocabulary: Vocabulary, config: ScGPTConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -197,6 +197,13 @@ def test_pre_norm_without_flash_attention_is_post_norm_and_wrapped_as_such(make_
     assert_equal_outputs(wrapped, upstream, make_batch({}))
 
 
+def test_pre_norm_of_flash_attention_is_refused(make_upstream, publish):
+    upstream = make_upstream()
+    upstream.transformer_encoder.layers[0].norm_scheme = "pre"  # as its flash layers say it
+    with pytest.raises(InputError, match="cannot be wrapped: it has pre_norm = True"):
+        HookedScGPT.from_scgpt(upstream, publish(upstream.state_dict(), **SIZES).mapping)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"cell_emb_style": "avg-pool"}, "cell_emb_style"), ({"cell_emb_style": "w-pool"}, "<cls>")],
@@ -217,6 +224,8 @@ def test_what_does_not_fit_a_live_model_is_refused(make_upstream, publish):
     moved = {**mapping, "<pad>": mapping["GENE0"], "GENE0": mapping["<pad>"]}
     with pytest.raises(InputError, match="<pad> as 50, the vocabulary holds 53 with <pad> as 0"):
         HookedScGPT.from_scgpt(upstream, moved)
+    with pytest.raises(InputError, match="a list is no vocabulary"):
+        HookedScGPT.from_scgpt(upstream, list(mapping))
     with pytest.raises(InputError, match="n_bin is no convention"):
         HookedScGPT.from_scgpt(upstream, mapping, n_bin=3)
 
