@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,8 @@ from torch import Tensor
 from interp.errors import CheckpointError, InputError
 from interp.runs.files import new_folder, write_json, write_text
 from interp.scgpt.config import ScGPTConfig
-from interp.scgpt.layout import ENCODER_PREFIXES, MVC_PREFIX, published_shapes, to_hooked, to_published
+from interp.scgpt.layout import to_hooked, to_published
+from interp.scgpt.shapes import ENCODER_PREFIXES, MVC_PREFIX, optional_parts, published_shapes
 from interp.scgpt.vocabulary import PAD, Vocabulary, some
 from interp.scgpt.weights import check_size, open_weights
 
@@ -40,8 +41,8 @@ ARGS_LIMITS = {
     "max_seq_len": 100_000,
 }
 REQUIRED_ARGS = ("embsize", "nheads", "d_hid", "nlayers")
-# Layers of fine-tuned scGPT models that change the encoder's output and that the hooked model does not have.
-FOREIGN_PREFIXES = ("dsbn.", "bn.")
+# A batch norm's count of training steps, which its output does not depend on.
+COUNTER = ".num_batches_tracked"
 # scGPT's embed_data asks for the depth of a classifier that it then leaves unused; this is scGPT's default.
 UNUSED_ARGS = {"n_layers_cls": 3}
 SAVED_DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -126,20 +127,20 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     args = _read_args(folder / ARGS)
     vocabulary = Vocabulary.read(folder / VOCABULARY)
     stored, fetch = open_weights(source)
-    names, key_style = _unified_names(stored, source)
+    names, key_style = unified_names(stored, source)
+    shapes = {name: stored[key] for name, key in names.items()}
     try:
-        config = ScGPTConfig.from_args(args, len(vocabulary), mvc=any(name.startswith(MVC_PREFIX) for name in names))
+        config = ScGPTConfig.from_args(args, len(vocabulary), **optional_parts(shapes))
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"{folder / ARGS} does not describe an scGPT model: {error}"
         raise CheckpointError(msg) from error
     _check_convention(config, folder)
-    config, report = _compare({name: stored[key] for name, key in names.items()}, config, source, key_style)
-    shapes = published_shapes(config)
+    config, report = _compare(shapes, config, source, key_style)
     lost = set(report.missing) | {name for name, _, _ in report.misshaped}
     state = {
         # NaN where a decoder's weight is lost: its output is then visibly not there, never that of random weights.
         name: torch.full(shape, torch.nan) if name in lost else _as_float(fetch(names[name]), name, source)
-        for name, shape in shapes.items()
+        for name, shape in published_shapes(config).items()
     }
     return Checkpoint(config, vocabulary, to_hooked(state, config), report)
 
@@ -252,8 +253,15 @@ def _check_convention(config: ScGPTConfig, folder: Path) -> None:
         raise CheckpointError(msg)
 
 
-def _unified_names(stored: Mapping[str, tuple[int, ...]], source: Path) -> tuple[dict[str, str], str]:
-    """Return published ``in_proj_*`` name -> key in the file, and the file's key style."""
+def unified_names(stored: Iterable[str], source: object) -> tuple[dict[str, str], str]:
+    """Return published ``in_proj_*`` name -> key in the source, and the source's key style.
+
+    Raises
+    ------
+    CheckpointError
+        Both styles stand there.
+    """
+    stored = list(stored)
     names = {key.replace("self_attn.Wqkv.", "self_attn.in_proj_"): key for key in stored}
     if len(names) != len(stored):
         msg = f"{source} holds attention projections under both in_proj_* and Wqkv.* names; which ones count is unclear"
@@ -271,7 +279,7 @@ def _compare(
     extra = sorted(name for name in stored if name not in expected)
     faults = [name for name in missing if name.startswith(ENCODER_PREFIXES)]
     faults_shape = [entry for entry in misshaped if entry[0].startswith(ENCODER_PREFIXES)]
-    faults_extra = [name for name in extra if name.startswith((*ENCODER_PREFIXES, *FOREIGN_PREFIXES))]
+    faults_extra = [name for name in extra if name.startswith(ENCODER_PREFIXES) and not name.endswith(COUNTER)]
     if faults or faults_shape or faults_extra:
         msg = _refusal(source, config, faults, faults_shape, faults_extra, extra)
         raise CheckpointError(msg)

@@ -50,6 +50,12 @@ def select_names(names: Sequence[str], names_filter: NamesFilter) -> list[str]:
     return [name for name in names if name in selected]
 
 
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Return a question that suggests the names most like a given one; empty when none is."""
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 def _matching(names: Sequence[str], pattern: str) -> list[str]:
     if "*" not in pattern:
         return [name for name in names if name == pattern]
@@ -58,6 +64,4 @@ def _matching(names: Sequence[str], pattern: str) -> list[str]:
 
 
 def _unknown(names: Sequence[str], pattern: str) -> str:
-    near = get_close_matches(pattern, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "model.hook_dict lists all"
-    return f"there is no hook point {pattern!r}; {hint}"
+    return f"there is no hook point {pattern!r}; {nearest(pattern, names) or 'model.hook_dict lists all'}"

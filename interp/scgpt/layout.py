@@ -1,4 +1,4 @@
-"""The names and shapes of scGPT's weights as published, and their translation to the hooked model's and back."""
+"""The translation of scGPT's published weights to the hooked model's names and shapes, and back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from interp.scgpt.config import ScGPTConfig
+from interp.scgpt.shapes import BN_PREFIX, DSBN_PREFIX, LAYERS, published_shapes
 
-LAYERS = "transformer_encoder.layers."
-# What the encoder's output depends on; the rest are decoders.
-ENCODER_PREFIXES = ("encoder.", "value_encoder.", "transformer_encoder.")
-MVC_PREFIX = "mvc_decoder."
+BATCH_NORM = "batch_norm."  # rows of batches, whichever of the two kinds
 _PROJECTIONS = "QKV"
 _IN_LAYER = {
     "linear1": "mlp.linear1",
@@ -20,42 +18,6 @@ _IN_LAYER = {
     "norm1": "ln1",
     "norm2": "ln2",
 }
-
-
-def published_shapes(config: ScGPTConfig) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight of a model, by its published name.
-
-    Parameters
-    ----------
-    config
-        The model's dimensions.
-
-    Returns
-    -------
-    dict
-        Published name (``in_proj_*`` style) to shape.
-    """
-    d, hidden = config.d_model, config.d_hid
-    shapes: dict[str, tuple[int, ...]] = {"encoder.embedding.weight": (config.n_vocab, d)}
-    _norm(shapes, "encoder.enc_norm", d)
-    _linear(shapes, "value_encoder.linear1", d, 1)
-    _linear(shapes, "value_encoder.linear2", d, d)
-    _norm(shapes, "value_encoder.norm", d)
-    for layer in range(config.n_layers):
-        name = f"{LAYERS}{layer}."
-        shapes[f"{name}self_attn.in_proj_weight"] = (3 * d, d)
-        shapes[f"{name}self_attn.in_proj_bias"] = (3 * d,)
-        _linear(shapes, f"{name}self_attn.out_proj", d, d)
-        _linear(shapes, f"{name}linear1", hidden, d)
-        _linear(shapes, f"{name}linear2", d, hidden)
-        _norm(shapes, f"{name}norm1", d)
-        _norm(shapes, f"{name}norm2", d)
-    for position, width in ((0, d), (2, d), (4, 1)):
-        _linear(shapes, f"decoder.fc.{position}", width, d)
-    if config.mvc:
-        _linear(shapes, f"{MVC_PREFIX}gene2query", d, d)
-        shapes[f"{MVC_PREFIX}W.weight"] = (d, d)
-    return shapes
 
 
 def to_hooked(state: Mapping[str, Tensor], config: ScGPTConfig) -> dict[str, Tensor]:
@@ -73,11 +35,13 @@ def to_hooked(state: Mapping[str, Tensor], config: ScGPTConfig) -> dict[str, Ten
     dict
         Weights by name in the hooked model; ``W_Q`` and its kind are (head, d_model, d_head).
     """
-    hooked: dict[str, Tensor] = {}
+    hooked = _stacked_statistics(state, config)
     heads, d = config.n_heads, config.d_model
     d_head = d // heads
     for name, tensor in state.items():
         block, part = _split(name)
+        if name.startswith((BN_PREFIX, DSBN_PREFIX)):
+            continue
         if not block:
             hooked[name] = tensor
         elif part == "self_attn.in_proj_weight":
@@ -115,7 +79,12 @@ def to_published(state: Mapping[str, Tensor], config: ScGPTConfig) -> dict[str, 
     published: dict[str, Tensor] = {}
     for name in published_shapes(config):
         block, part = _split(name)
-        if not block:
+        if name.startswith(BN_PREFIX):
+            tensor = state[name.replace(BN_PREFIX, BATCH_NORM)][0]
+        elif name.startswith(DSBN_PREFIX):
+            batch, kind = name.removeprefix(DSBN_PREFIX).split(".")
+            tensor = state[f"{BATCH_NORM}{kind}"][int(batch)]
+        elif not block:
             tensor = state[name]
         elif part == "self_attn.in_proj_weight":
             weights = [state[f"{block}attn.W_{letter}"] for letter in _PROJECTIONS]
@@ -133,19 +102,22 @@ def to_published(state: Mapping[str, Tensor], config: ScGPTConfig) -> dict[str, 
     return published
 
 
+def _stacked_statistics(state: Mapping[str, Tensor], config: ScGPTConfig) -> dict[str, Tensor]:
+    """Return the batch norm's weights and statistics as rows of batches."""
+    if config.batch_norm == "batchnorm":
+        kinds = ("weight", "bias", "running_mean", "running_var")
+        return {f"{BATCH_NORM}{kind}": state[f"{BN_PREFIX}{kind}"].unsqueeze(0) for kind in kinds}
+    if config.batch_norm == "dsbn":
+        return {
+            f"{BATCH_NORM}{kind}": torch.stack([state[f"{DSBN_PREFIX}{n}.{kind}"] for n in range(config.n_batches)])
+            for kind in ("running_mean", "running_var")
+        }
+    return {}
+
+
 def _split(name: str) -> tuple[str, str]:
     """Split a layer's published name into the hooked block prefix and the rest; the prefix is empty outside layers."""
     if not name.startswith(LAYERS):
         return "", name
     layer, part = name.removeprefix(LAYERS).split(".", 1)
     return f"blocks.{layer}.", part
-
-
-def _linear(shapes: dict[str, tuple[int, ...]], name: str, n_out: int, n_in: int) -> None:
-    shapes[f"{name}.weight"] = (n_out, n_in)
-    shapes[f"{name}.bias"] = (n_out,)
-
-
-def _norm(shapes: dict[str, tuple[int, ...]], name: str, d_model: int) -> None:
-    shapes[f"{name}.weight"] = (d_model,)
-    shapes[f"{name}.bias"] = (d_model,)

@@ -154,7 +154,7 @@ class _Trainer:
         self.model, self.settings, self.out = model, settings, out
         generator = torch.Generator().manual_seed(int(stream(settings.seed, "pretrain.weights").integers(2**62)))
         model.initialize(generator)
-        torch.nn.init.constant_(model.decoder.fc[-1].bias, model.config.n_bins / 2)
+        torch.nn.init.constant_(model.decoder.fc[4].bias, model.config.n_bins / 2)
         decayed = [p for p in model.parameters() if p.ndim > 1]
         other = [p for p in model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from interp.scgpt.config import ScGPTConfig
-from interp.scgpt.layout import published_shapes
 from interp.scgpt.model import HookedScGPT
+from interp.scgpt.shapes import published_shapes
 from interp.scgpt.vocabulary import Vocabulary
 
 # The args.json that scGPT publishes holds more than the sizes; what is not listed here is paths and schedules.

@@ -1,6 +1,7 @@
 import torch
 
-from interp.scgpt.layout import published_shapes, to_hooked, to_published
+from interp.scgpt.layout import to_hooked, to_published
+from interp.scgpt.shapes import published_shapes
 
 
 def test_published_names_and_hooked_names_translate_both_ways(published, config, model):
