@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.capture.layout import SCHEMA, create_arrays, every_chunk_written, write_obs
 from interp.capture.plan import BatchPlan
-from interp.errors import InputError, StoreError
+from interp.errors import InputError, StoreError, UnfinishedError
 from interp.runs.files import write_json
 from interp.runs.lock import LOCK_NAME, folder_lock
 
@@ -131,7 +131,7 @@ class PartStore:
 
         Raises
         ------
-        StoreError
+        UnfinishedError
             The disk is full or the folder cannot be written; parts that are done stay done.
         """
         start, stop = self.plan.parts(self.n_cells)[number]
@@ -144,7 +144,7 @@ class PartStore:
                 marks.mkdir(parents=True, exist_ok=True)
                 (marks / f"{number:08d}").touch()
         except OSError as error:
-            raise StoreError(self._unwritable(error)) from error
+            raise UnfinishedError(self._unwritable(error)) from error
 
     def finish(self, columns: Iterable[tuple[str, Any]]) -> None:
         """Add the cells' labels and declare the store complete."""
@@ -155,7 +155,7 @@ class PartStore:
                     left.unlink(missing_ok=True)
             self.group.attrs["complete"] = True
         except OSError as error:
-            raise StoreError(self._unwritable(error)) from error
+            raise UnfinishedError(self._unwritable(error)) from error
         if self.folder is not None:
             shutil.rmtree(self.folder / WORK, ignore_errors=True)
 
