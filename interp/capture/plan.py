@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,10 @@ GIB = 2**30
 MEMORY = GIB
 # Cells that are tokenised, sorted by length and written together, at most.
 PART_CELLS = 512
+# Workers that share cells take as many parts each, at least, so that the last one is not waited for long; but below
+# so many cells a part costs more to hand out, sort and write than it evens out.
+PARTS_PER_WORKER = 4
+LEAST_PART_CELLS = 32
 # Tokens (cells x longest cell) that the model sees at once, at most. On CPUs larger batches leave the cache and were
 # slower (12 x 512 model, 2 cores: perf/capture_speed.py); GPUs want enough work per kernel.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 131_072}
@@ -138,6 +142,22 @@ def make_plan(
     entries = min(PATTERN_ENTRIES[kind], share // (FLOAT * PATTERN_COPIES)) if pairs else None
     part = min(PART_CELLS, max(1, share // max(1, row_bytes)))
     return BatchPlan(_power_of_two(part), min(BATCH_TOKENS[kind], share // per_token), entries, config.n_heads)
+
+
+def share_out(plan: BatchPlan, n_cells: int, n_workers: int) -> BatchPlan:
+    """Return a plan with enough parts that workers which are not equally fast all have work until the end.
+
+    Parameters
+    ----------
+    plan
+        The largest plan that the memory allows.
+    n_cells
+        Number of cells.
+    n_workers
+        How many share them.
+    """
+    wanted = max(LEAST_PART_CELLS, n_cells // (PARTS_PER_WORKER * n_workers))
+    return replace(plan, part_cells=min(plan.part_cells, _power_of_two(wanted)))
 
 
 def chunk_cells(plan: BatchPlan, cell_bytes: int) -> int:
