@@ -23,6 +23,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
     [
         [],
         ["discover"],
+        ["capture"],
         ["transform"],
         ["simulate"],
         ["pretrain"],
