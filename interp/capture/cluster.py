@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.05
 END_SECONDS = 5
 # A worker has one model and its hooks, so its threads take turns; while one runs it, another reads or writes.
 _opening, _running, _writing = threading.Lock(), threading.Lock(), threading.Lock()
+# Parcels of captures that a worker knows to be over.
+_ended: set[str] = set()
 
 
 class _GivenUpError(Exception):
@@ -68,7 +70,7 @@ def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequenc
     for left in (folder / WORK).glob(f"*{PARCEL}-*"):
         shutil.rmtree(left, ignore_errors=True)
     parcel = folder / WORK / f"{PARCEL}-{os.getpid()}-{time.time_ns()}"
-    pack(work, parcel)
+    _pack(work, parcel)
     place = {"folder": str(folder), "parcel": str(parcel), "version": interp.__version__}
     futures = set(client.map(do_part, numbers, **place, key=parcel.name, pure=False, retries=RETRIES))
     cells = {number: stop - start for number, (start, stop) in enumerate(store.plan.parts(store.n_cells))}
@@ -77,18 +79,30 @@ def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequenc
             for number in _finished(client, futures, store):
                 bar.update(cells[number])
     finally:
-        # a worker that still computes a part finds the parcel gone, and stops
-        shutil.rmtree(parcel, ignore_errors=True)
         # in a thread, as a worker that is gone is waited for
-        ending = threading.Thread(target=_let_go, args=(client, list(futures)), daemon=True)
+        ending = threading.Thread(target=_let_go, args=(client, list(futures), str(parcel)), daemon=True)
         ending.start()
         ending.join(END_SECONDS)
+        shutil.rmtree(parcel, ignore_errors=True)  # which stops those that did not hear
 
 
-def _let_go(client: Any, futures: Sequence[Any]) -> None:
+def _pack(work: CaptureWork, parcel: Path) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        pack(work, parcel)
+    except (OSError, SafetensorError) as error:
+        msg = (
+            f"the model and the cells cannot be written for the workers, to {parcel.parent} ({error}); make room and "
+            "repeat the same call"
+        )
+        raise UnfinishedError(msg) from error
+
+
+def _let_go(client: Any, futures: Sequence[Any], parcel: str) -> None:
     with suppress(Exception):
         client.cancel(futures, force=True)
-        client.run(release, on_error="ignore")
+        client.run(release, parcel, on_error="ignore")
 
 
 def do_part(number: int, *, folder: str, parcel: str, version: str) -> tuple[int, InterpError | None]:
@@ -98,6 +112,8 @@ def do_part(number: int, *, folder: str, parcel: str, version: str) -> tuple[int
             msg = f"it has interp {interp.__version__}, and {version} is asked for; install that version there"
             raise InputError(msg)
         with _opening:
+            if parcel in _ended:
+                raise _GivenUpError
             work, store = _opened(folder, parcel)
         if number not in store.todo():
             return number, None  # by a worker that was lost before it could say so
@@ -116,14 +132,15 @@ def do_part(number: int, *, folder: str, parcel: str, version: str) -> tuple[int
 
 def _stop_without(parcel: str) -> None:
     """Stop a part whose capture was given up, or has ended without this worker."""
-    if not Path(parcel).exists():
+    if parcel in _ended or not Path(parcel).exists():
         raise _GivenUpError
 
 
-def release() -> None:
-    """Let go of the model, in a worker."""
+def release(parcel: str) -> None:
+    """Let go of the model, in a worker, and do no more parts of this capture."""
     import torch
 
+    _ended.add(parcel)
     _opened.cache_clear()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

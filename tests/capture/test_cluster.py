@@ -347,9 +347,13 @@ def test_an_error_that_stays_ends_the_run(model, path, threads, tmp_path, monkey
 
 
 def test_a_full_disk_of_a_worker_ends_the_run_at_once(model, path, threads, tmp_path, monkeypatch):
-    def no_room():
+    def no_room(*given):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(parcel, "write_json", no_room)
+        with pytest.raises(UnfinishedError, match=r"cannot be written for the workers.*No space left.*same call"):
+            interp.capture(model, path, out=tmp_path / "store", client=threads)
     with monkeypatch.context() as patch:
         patch.setattr(partstore, "every_chunk_written", no_room)
         with pytest.raises(UnfinishedError, match=r"the worker on .* the disk is full.*continues there"):
