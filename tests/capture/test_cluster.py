@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,10 +72,11 @@ def path(many, tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_workers():
     """Two worker processes of one thread, as `interp capture --workers 2` starts them, but open to a command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "own_credentials", lambda distributed: None)
-        with workers.connect(workers=2) as client:
-            yield client
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers, "own_credentials", lambda distributed: None)
+            client = stack.enter_context(workers.connect(workers=2))
+        yield client
 
 
 @pytest.fixture
