@@ -88,7 +88,9 @@ def main(kind: str, sizes: list[int]) -> None:
             )
             seconds, peak, tokens = map(float, done.stdout.split())
             rate = f"{n_cells / seconds:8.0f} cells/s, {1e3 * seconds / n_cells:6.2f} ms a cell"
-            print(f"{n_cells:9,} cells of {tokens:.0f} tokens: {seconds:7.1f} s, {rate}, peak {peak:5.0f} MiB", flush=True)
+            print(
+                f"{n_cells:9,} cells of {tokens:.0f} tokens: {seconds:7.1f} s, {rate}, peak {peak:5.0f} MiB", flush=True
+            )
             path.unlink()
 
 
