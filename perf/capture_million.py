@@ -1,8 +1,8 @@
-"""Time and peak memory of a capture from a backed file, by number of cells: ``python perf/capture_million.py [cells ...]``.
+"""Time and peak memory of a capture from a backed file: ``python perf/capture_million.py [mini] [cells ...]``.
 
 A 2-layer, 32-wide model at 64 tokens sees 10,000, 100,000 and 1,000,000 simulated cells; ``mini`` instead runs
-scgpt-mini at 192 tokens on 10,000 and 30,000. Every size runs in a process of its own; the peak is that above the loaded
-model, and the counter is reset before the capture. Files lie in the temporary folder.
+scgpt-mini at 192 tokens on 10,000 and 30,000. Every size runs in a process of its own; the peak is that above the
+loaded model, and the counter is reset before the capture. Files lie in the temporary folder.
 """
 
 from __future__ import annotations
