@@ -1,4 +1,4 @@
-"""Null families of the chosen arm: other labels, other rulers, a code for the cell type, features without meaning."""
+"""Null families of the chosen arm: other labels, other rulers, a code for the cell type, features out of place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from interp.errors import InputError
 from interp.evidence.arms import Arm
+from interp.evidence.rewiring import neighbour_edges, neighbour_means, rewired
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ COHERENT = "stages permuted"
 SHUFFLED_RULER = "ruler shuffled"
 LOOK_UP = "cell type look-up code"
 SHUFFLED_FEATURES = "features shuffled"
-FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES)
+REWIRED = "neighbours rewired"
+FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES, REWIRED)
 
 
 def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT, n_other: int = N_OTHER) -> list[Arm]:
@@ -73,6 +75,7 @@ def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT
     makers: dict[str, Callable[[Arm, Panel, int, int], Callable[[Split], FloatArray]]] = {
         LOOK_UP: _look_up,
         SHUFFLED_FEATURES: _shuffled,
+        REWIRED: _rewired,
     }
     arms += [
         replace(arm, name=name, family="null", draw=draw, features=make(arm, panel, draw, seed))
@@ -174,6 +177,19 @@ def _shuffled(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split],
         train = panel.train(split)
         rng = stream(seed, f"evidence features {split.id} {draw}")
         values[train] = rng.permuted(values[train], axis=0)
+        return values
+
+    return features
+
+
+def _rewired(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split], FloatArray]:
+    """Every training anchor as the mean of its neighbours, in a graph that kept its degrees and lost its geometry."""
+
+    def features(split: Split) -> FloatArray:
+        values = arm.features(split).copy()
+        train = panel.train(split)
+        edges = rewired(neighbour_edges(values[train]), stream(seed, f"evidence rewired {split.id} {draw}"))
+        values[train] = neighbour_means(values[train], edges)
         return values
 
     return features

@@ -49,6 +49,7 @@ def test_every_control_and_null_is_in_the_tables(run):
     nulls = pd.read_csv(run / "nulls.csv")
     assert nulls.groupby("control")["draw"].nunique().to_dict() == {
         "stages permuted": 4, "ruler shuffled": 3, "cell type look-up code": 3, "features shuffled": 3,
+        "neighbours rewired": 3,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from interp.evidence.nulls import (
     COHERENT,
     FAMILIES,
     LOOK_UP,
+    REWIRED,
     SHUFFLED_FEATURES,
     SHUFFLED_RULER,
     coherent,
@@ -75,7 +76,7 @@ def test_null_arms_by_family(planted):
     panel, features, _ = planted()
     arm = Arm("chosen", lambda _: features)
     arms = null_arms(arm, panel, seed=0, n_coherent=5, n_other=3)
-    assert [sum(a.name == family for a in arms) for family in FAMILIES] == [5, 3, 3, 3]
+    assert [sum(a.name == family for a in arms) for family in FAMILIES] == [5, 3, 3, 3, 3]
     assert {a.family for a in arms} == {"null"}
     split = panel.splits[0]
     by_name = {(a.name, a.draw): a for a in arms}
@@ -91,6 +92,10 @@ def test_null_arms_by_family(planted):
     assert (shuffled[train] != features[train]).mean() > 0.9
     assert (by_name[SHUFFLED_FEATURES, 1].features(split) != shuffled).any()
     assert (by_name[SHUFFLED_FEATURES, 0].features(split) == shuffled).all()
+    averaged = by_name[REWIRED, 0].features(split)
+    assert (averaged[test] == features[test]).all()
+    assert averaged[train].std(axis=0).mean() < features[train].std(axis=0).mean()
+    assert (by_name[REWIRED, 1].features(split) != averaged).any()
 
 
 def test_a_family_needs_draws(planted):
