@@ -11,6 +11,7 @@ from interp.discover.job import Job
 from interp.discover.panels import Panels, embedded_panels
 from interp.discover.settings import EMBEDDED, DiscoverSettings
 from interp.runs.folder import RunFolder
+from interp.runs.workers import one_thread_each
 from interp.scgpt.load import load_model
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def discover(
     else:
         name = "model in memory"
     config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
-    with RunFolder.open(out, config) as folder:
+    # Several pieces of work at a time beat several threads in one, and keep every sum in one order.
+    with RunFolder.open(out, config) as folder, one_thread_each():
         Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
     return Path(out)

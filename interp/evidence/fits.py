@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from interp.extraction.let import MAX_ITER, N_LATENT, LetFit, LetProblem, fit_let
 from interp.extraction.span import SpanBasis
+from interp.runs.workers import one_thread_each, processors
 
 if TYPE_CHECKING:
     from interp.evidence.panel import FloatArray
@@ -60,29 +62,29 @@ class Solver:
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
         """Fit problems as they come, each with whatever travels beside it, in order.
 
-        The next problems are made in a thread of their own while the last ones are fitted.
+        The next problems are made in a thread of their own while the last ones are fitted, where there is a processor
+        for it.
         """
         jobs = iter(jobs)
-        with one_blas_thread(), ThreadPoolExecutor(1) as maker:
+        if processors() == 1:
+            with one_thread_each():
+                while batch := _take(jobs):
+                    yield from self._fitted(batch)
+            return
+        with one_thread_each(), ThreadPoolExecutor(1) as maker:
             coming = maker.submit(_take, jobs)
             while batch := coming.result():
                 coming = maker.submit(_take, jobs)
-                fits = self.fit([problem for problem, _ in batch])
-                yield from zip(fits, (beside for _, beside in batch), strict=True)
+                yield from self._fitted(batch)
+
+    def _fitted(self, batch: Sequence[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
+        fits = self.fit([problem for problem, _ in batch])
+        return zip(fits, (beside for _, beside in batch), strict=True)
 
 
 def span_of(features: FloatArray) -> SpanBasis | None:
     """Make the span of training features (anchor, feature); None where no feature varies, so nothing can be fitted."""
     return SpanBasis.from_features(features) if (features != features[:1]).any() else None
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread, so that its sums keep one order on any machine."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 def _take(jobs: Iterator[T]) -> list[T]:
@@ -91,11 +93,11 @@ def _take(jobs: Iterator[T]) -> list[T]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep the warning that fits stopped at the cap to itself, where stopping is meant."""
-    logger = logging.getLogger(fit_let.__module__)
+    """Keep this thread's warning that fits stopped at the cap to itself, where stopping is meant."""
+    logger, here = logging.getLogger(fit_let.__module__), threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
-        return record.levelno != logging.WARNING
+        return record.levelno != logging.WARNING or record.thread != here
 
     logger.addFilter(keep)
     try:
