@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from interp.capture import AttentionSums, attention_sums
 from interp.runs.progress import progress
 from interp.runs.seeds import stream
-from interp.runs.workers import each
+from interp.runs.workers import each, processors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +62,14 @@ class FoldAttention:
         """Sum a model's attention over the sampled cells of each fold."""
         tokens = self._sampled(model)
         n_cells = sum(map(len, tokens.values()))
+        n_workers = processors() if model.device.type == "cpu" else 1
+
+        def summed(part: GeneTokens) -> AttentionSums:
+            # Hooks lie on the model, so threads cannot share one.
+            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes)
+
         with progress(total=n_cells, description=description, unit="cell") as bar:
-            sums = each(lambda part: attention_sums(model, part, self.genes), tokens.values(), within=bar)
+            sums = each(summed, tokens.values(), n_workers=n_workers, within=bar)
         return dict(zip(tokens, sums, strict=True))
 
     def save(self, model: HookedScGPT, folder: Path) -> None:

@@ -297,7 +297,7 @@ class Job:
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path, float_precision="round_trip")  # the default is off by a last digit now and then
 
 
 def _model_hash(model: HookedScGPT) -> str:

@@ -5,6 +5,7 @@ from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
     COOCCURRENCE,
+    HEAD_NULL,
     NO_OPERATOR,
     UNTRAINED,
     coexpression,
@@ -32,6 +33,7 @@ __all__ = [
     "CHOSEN",
     "COEXPRESSION",
     "COOCCURRENCE",
+    "HEAD_NULL",
     "NO_OPERATOR",
     "NULL_FAMILIES",
     "ORDER",
