@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Problems fitted at a time: enough to keep the processors busy while the next ones are made.
-BATCH = 64
+# Problems that a thread fits in a row, and batches per thread that are made ahead, so that a long fit holds nobody up.
+BATCH = 16
+AHEAD = 4
 # Iterations of a screening fit: the informed start, which is a ridge regression onto the ruler, and one step from it.
 # Over operators of many kinds its inner criterion ranked 0.9 with the converged one, at a quarter of the cost.
 SCREENING_ITERATIONS = 1
@@ -54,41 +56,42 @@ class Solver:
         return replace(self, n_starts=1, max_iter=min(self.max_iter, SCREENING_ITERATIONS))
 
     def fit(self, problems: Sequence[LetProblem]) -> list[LetFit]:
-        """Fit some problems, in order."""
+        """Fit some problems on this thread, in order."""
         options = {"n_latent": self.n_latent, "n_starts": self.n_starts, "max_iter": self.max_iter}
         with _hushed() if self.max_iter <= SCREENING_ITERATIONS else nullcontext():
-            return fit_let(problems, seed=self.seed, **options)
+            return fit_let(problems, seed=self.seed, n_threads=1, **options)
 
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
         """Fit problems as they come, each with whatever travels beside it, in order.
 
-        The next problems are made in a thread of their own while the last ones are fitted, where there is a processor
-        for it.
+        The next problems are made while earlier ones are fitted, where there are several processors.
         """
-        jobs = iter(jobs)
-        if processors() == 1:
-            with one_thread_each():
-                while batch := _take(jobs):
+        jobs, n_threads = iter(jobs), processors()
+        coming: deque[Future[list[tuple[LetFit, T]]]] = deque()
+        with one_thread_each():
+            if n_threads == 1:
+                while batch := list(islice(jobs, BATCH)):
                     yield from self._fitted(batch)
-            return
-        with one_thread_each(), ThreadPoolExecutor(1) as maker:
-            coming = maker.submit(_take, jobs)
-            while batch := coming.result():
-                coming = maker.submit(_take, jobs)
-                yield from self._fitted(batch)
+                return
+            pool = ThreadPoolExecutor(n_threads)
+            try:
+                while batch := list(islice(jobs, BATCH)):
+                    coming.append(pool.submit(self._fitted, batch))
+                    if len(coming) > AHEAD * n_threads:
+                        yield from coming.popleft().result()
+                while coming:
+                    yield from coming.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
-    def _fitted(self, batch: Sequence[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
+    def _fitted(self, batch: list[tuple[LetProblem, T]]) -> list[tuple[LetFit, T]]:
         fits = self.fit([problem for problem, _ in batch])
-        return zip(fits, (beside for _, beside in batch), strict=True)
+        return list(zip(fits, (beside for _, beside in batch), strict=True))
 
 
 def span_of(features: FloatArray) -> SpanBasis | None:
     """Make the span of training features (anchor, feature); None where no feature varies, so nothing can be fitted."""
     return SpanBasis.from_features(features) if (features != features[:1]).any() else None
-
-
-def _take(jobs: Iterator[T]) -> list[T]:
-    return list(islice(jobs, BATCH))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Work shared out: the same results in the same order, counted, stopped, and never several threads in one call."""
 
 import os
+import signal
 import threading
 import time
 
@@ -74,6 +75,25 @@ def test_the_first_error_is_raised_and_stops_the_others(two_workers):
         each(piece, range(20))
     assert time.monotonic() - started < 5
     assert len(turns) < 1000
+
+
+def test_a_signal_ends_the_work_at_once(two_workers):
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    def piece(_):
+        for _ in progress(range(2000)):
+            time.sleep(0.005)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            each(piece, range(20))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 5
 
 
 def test_a_piece_of_work_is_not_shared_out_again(two_workers):
