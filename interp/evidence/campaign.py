@@ -81,10 +81,11 @@ class Campaign:
         choices, scores
             Split id to `Choice`; and every candidate's score, selecting and held out, as `screening_scores` tabulates.
         """
-        found = each(lambda split: self._choose(self.candidates, split, held_out=True), splits)
+        own = self.candidates
+        found = each(lambda split: self._choose(own.at(split), split, held_out=True), splits)
         chosen = {split.id: choice for split, (choice, _) in zip(splits, found, strict=True)}
         screened = {split.id: screening for split, (_, screening) in zip(splits, found, strict=True)}
-        return chosen, screening_scores(self.candidates, self.panel, screened)
+        return chosen, screening_scores(own, screened)
 
     def controls(
         self,
@@ -164,8 +165,9 @@ class Campaign:
 
     def _choose(self, candidates: Candidates, split: Split, *, held_out: bool) -> tuple[Choice, Screening]:
         how = (candidates, self.panel, split, self.solver)
-        found = Screening((float("nan"),))  # one candidate alone is tuned only
-        if len(candidates.names(split)) > 1:
+        names = tuple(candidates.names(split))
+        found = Screening(names, (float("nan"),))  # one candidate alone is tuned only
+        if len(names) > 1:
             found = screen(*how, seed=self.seed, held_out=held_out)
         return choose(*how, seed=self.seed, screening=found), found
 
@@ -181,8 +183,9 @@ class Campaign:
         return [found[i :: len(makers)] for i in range(len(makers))]
 
     def _settled(self, candidates: Candidates, split: Split) -> Settled:
+        candidates = candidates.at(split)
         choice, screening = self._choose(candidates, split, held_out=candidates.name == HEAD_NULL)
-        scores = screening_scores(candidates, self.panel, {split.id: screening})
+        scores = screening_scores(candidates, {split.id: screening})
         about = (candidates.name, candidates.family, candidates.draw)
         return Settled(*about, split.id, choice.settings, candidates.features(split, choice.index), scores)
 

@@ -74,7 +74,6 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
     make = _MAKERS[name]
     # Of the split and operator asked for last; threads that ask for others find theirs made anew, never each other's.
     kept: dict[str, FloatArray] = {}
-    listed: dict[str, list[Operator]] = {}
 
     def matrix(operator: Operator, split: Split) -> FloatArray:
         # "L2H5.mean.out" and "L2H5.mean.in" share one draw
@@ -89,11 +88,7 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
         return replace(operator, kind=name, matrix=lambda: matrix(operator, split))
 
     def drawn(split: Split) -> list[Operator]:
-        if (found := listed.get(split.id)) is None:
-            found = [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
-            listed.clear()
-            listed[split.id] = found
-        return found
+        return [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
 
     return replace(operators, name=name, family="control", draw=draw, operators=drawn)
 
@@ -117,7 +112,7 @@ def coexpression(operators: Candidates, correlation: Matrix, genes: Callable[[Sp
     """
 
     def made(split: Split) -> list[Operator]:
-        return [Operator("co-expression.out", COEXPRESSION, "out", lambda: correlation(split), tuple(genes(split)))]
+        return [Operator("co-expression.out", COEXPRESSION, "out", correlation(split), tuple(genes(split)))]
 
     return replace(operators, name=COEXPRESSION, family="control", operators=made)
 

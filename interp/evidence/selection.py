@@ -17,7 +17,7 @@ from interp.extraction.let import ALPHAS, RIDGES
 from interp.runs.workers import one_thread_each
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
     from interp.evidence.fits import Solver
@@ -61,6 +61,8 @@ class Screening:
 
     Attributes
     ----------
+    names
+        The candidates.
     select
         Inner criterion, on the training donors, (candidate,).
     score
@@ -68,6 +70,7 @@ class Screening:
         asked for. It shows how well ``select`` foretells what unseen donors show, and never chooses.
     """
 
+    names: tuple[str, ...]
     select: tuple[float, ...]
     score: tuple[float, ...] | None = None
 
@@ -97,7 +100,7 @@ def screen(
     for key, refit, values in hold_out_values(panel, work, solver.screening):
         (outer if refit in asked else inner).setdefault(key, []).append((refit, values))
     select, score = (tuple(_criterion(found, i) for i in range(len(names))) for found in (inner, outer))
-    return Screening(select, score if held_out else None)
+    return Screening(tuple(names), select, score if held_out else None)
 
 
 def choose(
@@ -178,15 +181,13 @@ def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:
     return Arm(candidates.name, features, candidates.family, candidates.draw, settings=settings)
 
 
-def screening_scores(candidates: Candidates, panel: Panel, screened: Mapping[str, Screening]) -> pd.DataFrame:
+def screening_scores(candidates: Candidates, screened: Mapping[str, Screening]) -> pd.DataFrame:
     """Tabulate what the screening found.
 
     Parameters
     ----------
     candidates
-        Operators.
-    panel
-        The anchors.
+        What was screened.
     screened
         Split id to `Screening`.
 
@@ -199,7 +200,7 @@ def screening_scores(candidates: Candidates, panel: Panel, screened: Mapping[str
         (candidates.name, candidates.draw, split_id, name, role, value)
         for split_id, found in screened.items()
         for role, values in (("select", found.select), ("score", found.score))
-        for name, value in zip(candidates.names(_split(panel, split_id)), values or (), strict=values is not None)
+        for name, value in zip(found.names, values or (), strict=values is not None)
     ]
     return pd.DataFrame(rows, columns=["control", "draw", "split", "name", "role", "value"])
 
@@ -213,8 +214,3 @@ def best(scores: Sequence[float] | FloatArray) -> int:
 def _criterion(answers: Answers, key: Hashable) -> float:
     """Mean over stages, then donors; NaN where nothing was answered."""
     return mean_over_donors(answers[key]) if key in answers else float("nan")
-
-
-def _split(panel: Panel, split_id: str) -> Split:
-    found: Iterator[Split] = (split for split in (*panel.splits, panel.whole) if split.id == split_id)
-    return next(found)

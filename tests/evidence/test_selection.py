@@ -42,7 +42,7 @@ def test_the_operator_that_keeps_the_process_is_chosen_and_tuned(world, solver):
 def test_screening_scores_every_candidate_on_training_and_on_test_donors(world, solver):
     panel, _, candidates = world
     found = {s.id: screen(candidates, panel, s, solver, seed=0, held_out=True) for s in panel.splits}
-    table = screening_scores(candidates, panel, found)
+    table = screening_scores(candidates, found)
     assert len(table) == 3 * 3 * 2
     means = table.groupby(["role", "name"])["value"].mean()
     assert means["select"].idxmax() == means["score"].idxmax() == "good"
@@ -94,6 +94,21 @@ def test_without_a_criterion_the_first_and_the_defaults_stand(planted, solver):
     choice = choose(pair, panel, panel.splits[0], solver, seed=0)
     assert (choice.index, choice.settings) == (0, Settings())
     assert pd.isna(list(choice.scores)).all()
+
+
+def test_candidates_of_one_split_are_listed_once(world):
+    panel, _, candidates = world
+    asked = []
+
+    def operators(split):
+        asked.append(split.id)
+        return candidates.operators(split)
+
+    split = panel.splits[1]
+    pinned = Candidates(CHOSEN, operators, candidates.expression).at(split)
+    assert pinned.names(split) == candidates.names(split)
+    assert (pinned.features(split, 2) == candidates.features(split, 2)).all()
+    assert asked == [split.id]
 
 
 @pytest.mark.parametrize(("scores", "place"), [([0.1, 0.3, 0.3], 1), ([np.nan, 0.1], 1), ([np.nan, np.nan], 0)])
