@@ -148,7 +148,8 @@ def tied_with_best(values: ArrayLike, floors: ArrayLike) -> NDArray:
     values
         Scores, (candidate,); NaN where not computable.
     floors
-        Difference that chance makes, (candidate,); that of the best one counts, and NaN there ties nothing.
+        Difference that chance makes, (candidate,). That of the best one counts, the largest where several are exactly
+        equal; NaN there ties nothing.
 
     Returns
     -------
@@ -163,8 +164,8 @@ def tied_with_best(values: ArrayLike, floors: ArrayLike) -> NDArray:
     values, floors = np.asarray(values, dtype=np.float64), np.asarray(floors, dtype=np.float64)
     if not np.isfinite(values).any():
         return np.zeros(len(values), dtype=bool)
-    best = int(np.nanargmax(values))
-    near = values >= values[best] - floors[best]
+    best = np.nanmax(values)
+    near = values >= best - np.max(floors[values == best])
     return near & (near.sum() > 1)
 
 

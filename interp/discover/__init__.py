@@ -64,13 +64,14 @@ def discover(
         An external panel shares cells or donors with the internal one, or too little of a panel maps to the graph.
     """
     settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
-    panels = embedded_panels() if cells is None else Panels(cells, external, negative)
     if isinstance(model, str | Path):
         name, model = Path(model).name, load_model(model)  # no path of a machine goes into results
     else:
         name = "model in memory"
-    config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
     # Several pieces of work at a time beat several threads in one, and keep every sum in one order.
-    with RunFolder.open(out, config) as folder, one_thread_each():
-        Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
+    with one_thread_each():
+        panels = embedded_panels() if cells is None else Panels(cells, external, negative)
+        config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
+        with RunFolder.open(out, config) as folder:
+            Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
     return Path(out)

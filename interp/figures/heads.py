@@ -153,8 +153,9 @@ def _training_values(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
 
 
 def _null(best: pd.DataFrame) -> tuple[float, float]:
-    """Null mean and floor of the best head; heads may have nulls of their own."""
-    pair = [float(best[column].iloc[0]) if column in best else float("nan") for column in ("null_mean", "floor")]
+    """Null mean and floor of the best head, as heads may have nulls of their own; the largest of exactly equal ones."""
+    first = best[best["value"] == best["value"].max()]
+    pair = [float(first[column].max()) if column in best else float("nan") for column in ("null_mean", "floor")]
     return pair[0], pair[1]
 
 

@@ -167,10 +167,11 @@ def _ties(select: pd.DataFrame) -> str:
     tied = best[tied_with_best(best["value"], best["floor"])]
     if best["floor"].isna().all():
         return "No null was drawn, so ties are not known."
+    equal = best[best["value"] == best["value"].max()]
     if tied.empty:
         return f"No other head is within the floor of {best['owner'].iloc[0]}."
     return (
-        f"**{len(tied)} of {len(best)} heads are tied within the floor of {shown(float(best['floor'].iloc[0]))}** "
+        f"**{len(tied)} of {len(best)} heads are tied within the floor of {shown(float(equal['floor'].max()))}** "
         f"({', '.join(tied['owner'])}; a drift counts as one): their ranks say nothing."
     )
 

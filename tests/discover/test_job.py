@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from interp.discover import discover
+from interp.discover.job import Job
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.runs.files import sha256_path
@@ -77,6 +79,18 @@ def test_workers_do_not_change_a_byte(run, panels, checkpoint, tmp_path, monkeyp
     )
     for name in ("attention.zarr", "choices.json", "scores.csv", "controls.csv", "order.csv", "nulls.csv", "algorithm"):
         assert sha256_path(one / name) == sha256_path(run / name), name
+
+
+def test_the_job_keeps_to_one_thread_per_call_and_gives_them_back(panels, checkpoint, tmp_path, monkeypatch):
+    inside, before = [], torch.get_num_threads()
+    monkeypatch.setattr(Job, "run", lambda self: inside.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        discover(checkpoint, panels.internal, out=tmp_path, settings=TINY)
+        assert inside == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_more_draws_redo_the_controls_and_not_the_choice(run, panels, checkpoint, tmp_path):
