@@ -20,6 +20,7 @@ from interp.discover.job import Job
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.runs.files import sha256_path
+from interp.runs.workers import WORKERS
 
 from .conftest import TINY, tiny_panels
 
@@ -71,14 +72,15 @@ def test_every_head_is_held_against_its_own_shuffled_values(run):
     assert "within the floor" in (run / "summary.md").read_text()
 
 
-def test_workers_do_not_change_a_byte(run, panels, checkpoint, tmp_path, monkeypatch):
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_workers_do_not_change_a_byte(run, panels, checkpoint, tmp_path, monkeypatch, n_workers):
     """The run of the fixture took the processors there are."""
-    monkeypatch.setenv("INTERP_WORKERS", "1")
-    one = discover(
+    monkeypatch.setenv(WORKERS, str(n_workers))
+    other = discover(
         checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=tmp_path, settings=TINY
     )
     for name in ("attention.zarr", "choices.json", "scores.csv", "controls.csv", "order.csv", "nulls.csv", "algorithm"):
-        assert sha256_path(one / name) == sha256_path(run / name), name
+        assert sha256_path(other / name) == sha256_path(run / name), name
 
 
 def test_the_job_keeps_to_one_thread_per_call_and_gives_them_back(panels, checkpoint, tmp_path, monkeypatch):
