@@ -11,6 +11,7 @@ from interp.discover.job import Job
 from interp.discover.panels import Panels, embedded_panels
 from interp.discover.settings import EMBEDDED, DiscoverSettings
 from interp.runs.folder import RunFolder
+from interp.runs.workers import one_thread_each
 from interp.scgpt.load import load_model
 
 if TYPE_CHECKING:
@@ -63,12 +64,14 @@ def discover(
         An external panel shares cells or donors with the internal one, or too little of a panel maps to the graph.
     """
     settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
-    panels = embedded_panels() if cells is None else Panels(cells, external, negative)
     if isinstance(model, str | Path):
         name, model = Path(model).name, load_model(model)  # no path of a machine goes into results
     else:
         name = "model in memory"
-    config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
-    with RunFolder.open(out, config) as folder:
-        Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
+    # Several pieces of work at a time beat several threads in one, and keep every sum in one order.
+    with one_thread_each():
+        panels = embedded_panels() if cells is None else Panels(cells, external, negative)
+        config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
+        with RunFolder.open(out, config) as folder:
+            Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
     return Path(out)

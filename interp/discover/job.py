@@ -29,6 +29,7 @@ from interp.stats import donor_folds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_VALUES = pd.DataFrame(columns=["endpoint", "control", "draw", "donor", "value"])
+_NO_SCORES = pd.DataFrame(columns=["control", "draw", "split", "name", "role", "value"])
 
 
 class Job:
@@ -83,8 +85,10 @@ class Job:
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
-        do("heads", ["choices.json", "scores.csv", "heads.csv"], self._scan_heads)
-        do("controls", ["controls.csv", "order.csv"], self._measure_controls, ["draws", "untrained_draws"])
+        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads)
+        controls = ["controls.csv", "order.csv", "head_nulls.csv"]
+        do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
+        do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
         do("nulls", ["nulls.csv", "null_order.csv"], self._measure_nulls, ["label_nulls", "other_nulls"])
         do("headroom", ["headroom.csv"], self._measure_headroom)
         do("algorithm", ["operators", "latents.csv"], self._fit_algorithm, ["final_starts"])
@@ -131,17 +135,8 @@ class Job:
         return evidence.arm_of(self.campaign.candidates, self.choices)
 
     def _scan_heads(self) -> None:
-        candidates = self.campaign.candidates
-        found = self.campaign.choose(candidates, [*self.splits, self.panel.whole])
-        scores = pd.concat(
-            [
-                evidence.selection_scores(candidates, self.panel, found),
-                evidence.endpoint_scores(candidates, self.panel, self.solver, seed=self.settings.seed),
-            ]
-        )
-        scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
-        scores = scores.rename(columns={"candidate": "name"}).assign(metric=evidence.ORDER, target="stage")
-        write_head_tables(score_table(scores, seed=self.settings.seed), self.path)
+        found, scores = self.campaign.scan([*self.splits, self.panel.whole])
+        write_csv(self.path / "head_scores.csv", scores)
         write_json(self.path / "choices.json", {split: asdict(choice) for split, choice in found.items()})
 
     # -- evidence ----------------------------------------------------------------------------------------------------
@@ -156,17 +151,27 @@ class Job:
         return CrossFit(self.attention.of(model, f"untrained model {draw}"), self.genes, self.anchors)
 
     def _measure_controls(self) -> None:
-        settings, arms = self.settings, [self.chosen]
+        settings, arms, scores = self.settings, [self.chosen], _NO_SCORES
         if self.splits:
-            arms += self.campaign.controls(
+            controls, scores = self.campaign.controls(
                 correlation=self._correlation,
                 n_draws=settings.draws,
                 untrained=self._untrained,
                 n_untrained=settings.untrained_draws,
             )
+            arms += controls
         values, order = self.campaign.endpoints(arms)
         write_csv(self.path / "order.csv", order)
         write_csv(self.path / "controls.csv", values)
+        write_csv(self.path / "head_nulls.csv", scores)
+
+    def _tabulate_heads(self) -> None:
+        series = {"metric": evidence.ORDER, "target": "stage"}
+        scores, nulls = (_read_scores(self.path / name) for name in ("head_scores.csv", "head_nulls.csv"))
+        scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
+        nulls = nulls.groupby(["name", "role", "draw"])["value"].mean().reset_index()
+        table = score_table(scores.assign(**series), nulls=nulls.assign(**series), seed=self.settings.seed)
+        write_head_tables(table, self.path)
 
     def _measure_nulls(self) -> None:
         settings = self.settings
@@ -293,6 +298,10 @@ class Job:
             name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")} for name, found in endpoints.items()
         }
         self.algorithm.described(verdict=words, metrics=metrics).save(self.path / "algorithm")
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, float_precision="round_trip")  # the default is off by a last digit now and then
 
 
 def _model_hash(model: HookedScGPT) -> str:

@@ -5,6 +5,7 @@ from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
     COOCCURRENCE,
+    HEAD_NULL,
     NO_OPERATOR,
     UNTRAINED,
     coexpression,
@@ -25,13 +26,14 @@ from interp.evidence.nulls import null_arms
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
-from interp.evidence.selection import Choice, arm_of, choices, endpoint_scores, read_choices, selection_scores
+from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
 from interp.evidence.verdict import verdict
 
 __all__ = [
     "CHOSEN",
     "COEXPRESSION",
     "COOCCURRENCE",
+    "HEAD_NULL",
     "NO_OPERATOR",
     "NULL_FAMILIES",
     "ORDER",
@@ -49,11 +51,9 @@ __all__ = [
     "Settings",
     "Solver",
     "arm_of",
-    "choices",
     "coexpression",
     "cooccurrence",
     "donor_values",
-    "endpoint_scores",
     "frozen_gates",
     "gates",
     "gene_correlation",
@@ -66,8 +66,8 @@ __all__ = [
     "randomised",
     "read_cells_by_donor",
     "read_choices",
+    "screening_scores",
     "secondary_endpoints",
-    "selection_scores",
     "true_loadings",
     "verdict",
 ]

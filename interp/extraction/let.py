@@ -16,9 +16,9 @@ beta has a closed form, and is put in at every evaluation.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,6 +28,7 @@ import scipy.linalg
 from interp.errors import InputError
 from interp.extraction.span import SpanBasis
 from interp.runs.seeds import stream
+from interp.runs.workers import one_thread_each, processors
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +229,7 @@ def fit_let(
     max_iter
         Cap on iterations; a fit that reaches it is kept, marked and warned about.
     n_threads
-        Problems fitted at a time, by default the number of processors.
+        Problems fitted at a time; default `interp.runs.workers.processors`.
 
     Returns
     -------
@@ -240,8 +241,6 @@ def fit_let(
     InputError
         If a count is not positive.
     """
-    from threadpoolctl import threadpool_limits
-
     for name, value in {"n_latent": n_latent, "n_starts": n_starts, "max_iter": max_iter}.items():
         if value < 1:
             msg = f"{name} must be at least 1; {value} given."
@@ -250,21 +249,14 @@ def fit_let(
     def one(problem: LetProblem) -> LetFit:
         return _fit_one(problem, n_latent, n_starts, seed, max_iter)
 
-    workers = max(1, min(n_threads or available_processors(), len(problems)))
+    workers = max(1, min(n_threads or processors(), len(problems)))
     # One BLAS thread per fit: faster for matrices this small, and the sums keep one order.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        fits = list(pool.map(one, problems))
+    with one_thread_each(), ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        fits = list(pool.map(one, problems) if pool else map(one, problems))
     capped = sum(not fit.converged_ for fit in fits)
     if capped:
         logger.warning("%d of %d LET fits stopped at the cap of %d iterations.", capped, len(fits), max_iter)
     return fits
-
-
-def available_processors() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_iter: int) -> LetFit:

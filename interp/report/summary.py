@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.evidence import CHOSEN, NULL_FAMILIES, ORDER
+from interp.evidence import CHOSEN, HEAD_NULL, NULL_FAMILIES, ORDER
+from interp.heads import tied_with_best
 from interp.report.tables import markdown, shown
 from interp.runs.files import write_text
 from interp.runs.seeds import stream
@@ -145,16 +146,33 @@ def _heads(run: Path) -> str:
     scores = pd.read_csv(run / "scores.csv")
     choices = json.loads((run / "choices.json").read_text())
     chosen = "; ".join(f"{split}: {choice['name']}" for split, choice in choices.items())
-    wide = scores.pivot_table(index="name", columns="role", values="value", dropna=False)
-    for role in ("select", "score"):
-        if role not in wide:
-            wide[role] = np.nan
-    top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
-    agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
+    select, score = (scores[scores["role"] == role].set_index("name") for role in ("select", "score"))
+    top = select.sort_values("value", ascending=False, kind="stable").head(TOP_HEADS)
+    agreement = select["value"].corr(score["value"].reindex(select.index), method="spearman")
+    shown_columns = {"value": "select", "null_mean": "null mean", "floor": "floor", "p": "p", "q": "q", "tied": "tied"}
+    table = top[list(shown_columns)].rename(columns=shown_columns)
+    table["score"], table["p (score)"] = score["value"].reindex(top.index), score["p"].reindex(top.index)
     return (
-        f"Chosen on training donors: {chosen}.\n\nOver {len(wide)} candidates the selection score and the held-out "
-        f"score (a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). The best "
-        f"{len(top)} by selection score:\n\n" + markdown(top.reset_index())
+        f"Chosen on training donors: {chosen}.\n\nOver {len(select)} candidates the selection score and the held-out "
+        f"score (a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). "
+        f"{_ties(select)} Each is held against its own draws of {HEAD_NULL!r}. The best {len(top)} by selection score:"
+        "\n\n" + markdown(table.reset_index())
+    )
+
+
+def _ties(select: pd.DataFrame) -> str:
+    """Say which heads cannot be told from the best one, each by the best of its operators."""
+    best = select.assign(owner=[name.split(".")[0] for name in select.index])
+    best = best.sort_values("value", ascending=False, kind="stable").drop_duplicates("owner")
+    tied = best[tied_with_best(best["value"], best["floor"])]
+    if best["floor"].isna().all():
+        return "No null was drawn, so ties are not known."
+    equal = best[best["value"] == best["value"].max()]
+    if tied.empty:
+        return f"No other head is within the floor of {best['owner'].iloc[0]}."
+    return (
+        f"**{len(tied)} of {len(best)} heads are tied within the floor of {shown(float(equal['floor'].max()))}** "
+        f"({', '.join(tied['owner'])}; a drift counts as one): their ranks say nothing."
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +10,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from interp.discover import discover
+from interp.discover.job import Job
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.runs.files import sha256_path
+from interp.runs.workers import WORKERS
 
 from .conftest import TINY, tiny_panels
 
@@ -51,6 +56,56 @@ def test_every_control_and_null_is_in_the_tables(run):
         "stages permuted": 4, "ruler shuffled": 3, "cell type look-up code": 3, "features shuffled": 3,
         "neighbours rewired": 3,
     }  # fmt: skip
+
+
+def test_every_head_is_held_against_its_own_shuffled_values(run):
+    scores, nulls = (pd.read_csv(run / name) for name in ("scores.csv", "head_nulls.csv"))
+    assert set(nulls["control"]) == {"values shuffled"}
+    assert set(scores["role"]) == {"select", "score"}
+    drawn = nulls.groupby(["name", "role", "draw"])["value"].mean().groupby(["name", "role"]).agg(["mean", "count"])
+    drawn = drawn.reindex(pd.MultiIndex.from_frame(scores[["name", "role"]]))
+    np.testing.assert_allclose(scores["null_mean"], drawn["mean"], rtol=1e-12)
+    assert (drawn["count"] == TINY.draws).all()
+    assert scores[["p", "q", "floor"]].notna().all().all()
+    best = scores[scores["role"] == "select"].iloc[0]
+    near = scores[(scores["role"] == "select") & (scores["value"] >= best["value"] - best["floor"])]
+    assert near["tied"].eq(len(near) > 1).all()
+    assert "within the floor" in (run / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_workers_do_not_change_a_byte(run, panels, checkpoint, tmp_path, monkeypatch, n_workers):
+    """The run of the fixture took the processors there are."""
+    monkeypatch.setenv(WORKERS, str(n_workers))
+    other = discover(
+        checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=tmp_path, settings=TINY
+    )
+    for name in ("attention.zarr", "choices.json", "scores.csv", "controls.csv", "order.csv", "nulls.csv", "algorithm"):
+        assert sha256_path(other / name) == sha256_path(run / name), name
+
+
+def test_the_job_keeps_to_one_thread_per_call_and_gives_them_back(panels, checkpoint, tmp_path, monkeypatch):
+    inside, before = [], torch.get_num_threads()
+    monkeypatch.setattr(Job, "run", lambda self: inside.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        discover(checkpoint, panels.internal, out=tmp_path, settings=TINY)
+        assert inside == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_draws_redo_the_controls_and_not_the_choice(run, panels, checkpoint, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "more"))
+    before = (out / "choices.json").stat().st_mtime_ns, sha256_path(out / "scores.csv")
+    settings = replace(TINY, draws=3)
+    discover(
+        checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=out, settings=settings
+    )
+    assert (out / "choices.json").stat().st_mtime_ns == before[0]
+    assert sha256_path(out / "scores.csv") != before[1]
+    assert pd.read_csv(out / "scores.csv")["p"].min() == 1 / 4
 
 
 def test_four_donors_can_decide_nothing(run):
@@ -119,5 +174,5 @@ def test_killed_run_continues_to_the_same_bytes(run, tmp_path, checkpoint):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(words, check=True)
-    for name in ("algorithm", "verdict.json", "controls.csv", "gates.json"):
+    for name in ("algorithm", "verdict.json", "controls.csv", "scores.csv", "heads.csv", "gates.json"):
         assert sha256_path(tmp_path / "killed" / name) == sha256_path(run / name), name
