@@ -22,8 +22,9 @@ from interp.extraction.final import FinalFit
 from interp.heads import score_table, write_head_tables
 from interp.report.pictures import draw_figures
 from interp.report.summary import write_summary
-from interp.runs.files import sha256_arrays, sha256_json, write_csv, write_json
+from interp.runs.files import write_csv, write_json
 from interp.scgpt.fit_check import check_fit
+from interp.scgpt.identity import model_sha256
 from interp.scgpt.load import untrained_like
 from interp.stats import donor_folds
 
@@ -70,7 +71,7 @@ class Job:
         self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits)
         self.solver = evidence.Solver(seed=settings.seed)
         self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
-        self.identity = {"model_sha256": _model_hash(model), "panels": self.panels.hashes}
+        self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
 
     def run(self) -> None:
         """Run all steps in order; a step is redone when what it uses, or an earlier step's output, has changed."""
@@ -302,9 +303,3 @@ class Job:
 
 def _read_scores(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, float_precision="round_trip")  # the default is off by a last digit now and then
-
-
-def _model_hash(model: HookedScGPT) -> str:
-    weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    facts = {"config": model.config.to_args(), "vocabulary": model.vocabulary.sha256}
-    return sha256_json(facts | {"weights": sha256_arrays(**weights)})
