@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from interp.capture import AttentionSums, attention_sums
-from interp.capture import attention as module
+from interp.capture import plan as module
 from interp.errors import InputError, StoreError, VocabularyError
 
 PANEL = ["G4", "G1", "G20", "G9", "G7"]
@@ -47,7 +47,7 @@ def test_sums_equal_the_definition(model, cells):
 def test_sums_do_not_depend_on_batches(model, cells, monkeypatch):
     tokens = model.tokenize(cells)
     whole = attention_sums(model, tokens, PANEL)
-    monkeypatch.setattr(module, "PATTERN_ENTRIES", 1)  # one cell at a time
+    monkeypatch.setitem(module.PATTERN_ENTRIES, "cpu", 1)  # one cell at a time
     np.testing.assert_allclose(attention_sums(model, tokens, PANEL).sum, whole.sum, rtol=1e-5)
 
 
