@@ -27,9 +27,7 @@ def model() -> HookedScGPT:
     generator = torch.Generator().manual_seed(0)
     model = HookedScGPT(config, vocabulary).initialize(generator).eval().requires_grad_(requires_grad=False)
     for parameter in model.parameters():
-        parameter += 0.1 * torch.randn(
-            parameter.shape, generator=generator
-        )  # biases and norms off their trivial values
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)  # off the trivial values
     return model
 
 
