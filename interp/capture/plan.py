@@ -135,10 +135,9 @@ def make_plan(
     widest = max((site.width for site in sites if site.per_token), default=0)
     per_token = FLOAT * (ROWS_PER_TOKEN * config.d_model + 2 * config.d_hid + 3 * widest)
     pairs = any(site.per_pair for site in sites)
-    per_pair = FLOAT * PATTERN_COPIES * config.n_heads
-    # with patterns, tokens and pairs of tokens halve what the forward pass may take
-    forward = 2 * max(longest * per_token, longest**2 * per_pair) if pairs else longest * per_token
-    needed = 2 * max(forward, row_bytes)
+    tokens_one = longest * per_token
+    pairs_one = longest**2 * FLOAT * PATTERN_COPIES * config.n_heads if pairs else 0
+    needed = 2 * max(tokens_one + pairs_one, row_bytes)
     if needed > memory:
         msg = (
             f"a memory budget of {memory / 2**20:,.0f} MiB is too small: one cell of {longest:,} tokens with these "
@@ -146,10 +145,11 @@ def make_plan(
         )
         raise InputError(msg)
     share = memory // 2
-    forward_share = share // 2 if pairs else share
-    entries = min(PATTERN_ENTRIES[kind], forward_share // (FLOAT * PATTERN_COPIES)) if pairs else None
+    # with patterns, tokens and pairs of tokens halve what the forward pass may take, as long as one cell fits
+    token_share = min(max(share // 2, tokens_one), share - pairs_one) if pairs else share
+    entries = min(PATTERN_ENTRIES[kind], (share - token_share) // (FLOAT * PATTERN_COPIES)) if pairs else None
     part = min(PART_CELLS, max(1, share // max(1, row_bytes)))
-    return BatchPlan(_power_of_two(part), min(BATCH_TOKENS[kind], forward_share // per_token), entries, config.n_heads)
+    return BatchPlan(_power_of_two(part), min(BATCH_TOKENS[kind], token_share // per_token), entries, config.n_heads)
 
 
 def pass_plan(config: ScGPTConfig, device: str, *, patterns: bool) -> BatchPlan:

@@ -32,12 +32,12 @@ CELLS_WORDS = {
 
 
 class StoredActivation:
-    """One site of a store; slices are read from the disk, as NumPy arrays.
+    """One array of a store; slices are read from the disk, as NumPy arrays.
 
     Attributes
     ----------
     name
-        The hook point.
+        The hook point, or the name of another array of the store.
     """
 
     def __init__(self, array: zarr.Array, name: str, where: str) -> None:
@@ -205,12 +205,12 @@ class ActivationStore:
             return np.asarray(self._group[LENGTHS])
 
     @property
-    def token_genes(self) -> zarr.Array:
+    def token_genes(self) -> StoredActivation:
         """Token id of every row for ``reduce="full"``, int32 (cell, token); -1 where there is none."""
         if TOKEN_GENES not in self._group:
             msg = f"{self._where} keeps no tokens apart (reduce={self.reduce!r}); capture with reduce='full'"
             raise StoreError(msg)
-        return self._array(TOKEN_GENES)
+        return StoredActivation(self._array(TOKEN_GENES), TOKEN_GENES, self._where)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
