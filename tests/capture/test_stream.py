@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -320,6 +321,13 @@ def test_cells_that_are_no_raw_counts_are_refused(model, mixed, tmp_path, bad):
     with pytest.raises(InputError, match=complaint):
         capture(model, cells, out=tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_nothing_warns(model, mixed, small_parts, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = capture(model, mixed, sites="resid_post", reduce="full", out=tmp_path / "store")
+        assert len(store.obs) == len(store.cell_ids) == 23
 
 
 def test_tokens_are_not_cells(model, mixed):
