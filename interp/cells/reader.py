@@ -148,9 +148,12 @@ class _InMemory:
         if layer not in (None, "raw") and layer not in adata.layers:
             msg = f"there is no layer {layer!r}; there are: {', '.join(adata.layers) or 'none'}"
             raise InputError(msg)
-        if layer is None and adata.X is None:
+        root = adata._adata_ref if adata.is_view else adata  # X of a view would be a copy of its cells
+        if layer is None and root.X is None:
             msg = f"X is empty. {ADVICE}"
             raise InputError(msg)
+        if adata.isbacked and layer is None and getattr(root.X, "format", "csr") != "csr":
+            raise InputError(_BY_GENE.format(where="X", encoding="csc_matrix"))
         self._adata, self._layer = adata, layer
         self._raw = layer == "raw" and "raw" not in adata.layers
         if self._raw and adata.raw is None:
@@ -158,12 +161,9 @@ class _InMemory:
             raise InputError(msg)
         self.n_cells = adata.n_obs
         # anndata refuses a view of a view of a backed AnnData, so ranges are taken from what the view looks at
-        self._viewed = adata._adata_ref if adata.isbacked and adata.is_view else None
+        self._viewed = root if adata.isbacked and adata.is_view else None
         if self._viewed is not None:
-            self._rows, self._columns = np.arange(self._viewed.n_obs)[adata._oidx], adata._vidx
-        whole = self._viewed if self._viewed is not None else adata
-        if adata.isbacked and layer is None and getattr(whole.X, "format", "csr") != "csr":
-            raise InputError(_BY_GENE.format(where="X", encoding="csc_matrix"))
+            self._rows, self._columns = np.arange(root.n_obs)[adata._oidx], adata._vidx
 
     def var(self) -> pd.DataFrame:
         return self._adata.raw.var if self._raw else self._adata.var
