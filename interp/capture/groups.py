@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,6 +67,13 @@ class GroupedSums(Mapping[str, AttentionSums]):
             raise InputError(msg)
         held = self._held[group]
         return AttentionSums.load(held) if isinstance(held, Path) else held
+
+    def get(self, group: str, default: Any = None) -> Any:
+        """Return the sums of one group, or a default where there is no such group."""
+        try:
+            return self[group]
+        except InputError:
+            return default
 
     def __iter__(self) -> Iterator[str]:
         """Go through the groups by name."""

@@ -110,6 +110,8 @@ def test_groups_that_do_not_fit_are_refused(model, mixed, labels):
     with pytest.raises(InputError, match="no group 'x'; there are: a, b, c"):
         grouped["x"]
     assert "x" not in grouped
+    assert grouped.get("x") is None
+    assert grouped.get("a").n_cells == grouped["a"].n_cells
     assert repr(grouped) == "GroupedSums(3 groups, in memory)"
 
 
