@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         IntegrityError,
         InterpError,
         StoreError,
+        UnfinishedError,
         VocabularyError,
     )
     from interp.extraction.algorithm import CompactAlgorithm
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "Operator": "interp.extraction.operators",
     "StageGraph": "interp.biology",
     "StoreError": "interp.errors",
+    "UnfinishedError": "interp.errors",
     "VocabularyError": "interp.errors",
     "attention_sums": "interp.capture.attention",
     "capture": "interp.capture.stream",
@@ -74,6 +76,7 @@ __all__ = [
     "Operator",
     "StageGraph",
     "StoreError",
+    "UnfinishedError",
     "VocabularyError",
     "attention_sums",
     "capture",

@@ -21,6 +21,10 @@ class StoreError(InterpError):
     """A store on disk is missing, of another schema, or does not hold what was asked for."""
 
 
+class UnfinishedError(StoreError):
+    """A store could not be filled to its end; what is written is kept, and the same call continues."""
+
+
 class IntegrityError(InterpError):
     """A file is not what its manifest says."""
 

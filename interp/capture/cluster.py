@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import interp
 from interp.capture.parcel import pack, unpack
 from interp.capture.partstore import WORK, PartStore
-from interp.errors import DependencyError, InputError, StoreError
+from interp.capture.workers import PATIENCE_SECONDS, import_distributed, log
+from interp.errors import InputError, InterpError, UnfinishedError
 from interp.runs.progress import progress
 
 if TYPE_CHECKING:
@@ -20,52 +25,14 @@ if TYPE_CHECKING:
     from interp.capture.work import CaptureWork
 
 PARCEL = "parcel"
-# Seconds that a scheduler has to answer; a login node and its compute nodes talk within one.
-ANSWER_SECONDS = 10
-# A worker can be lost to a queue's time limit; a part that has taken three with it is itself at fault.
-RETRIES = 3
-
-
-@contextmanager
-def connect(*, scheduler: str | None = None, workers: int | None = None) -> Iterator[Any]:
-    """Connect to a scheduler, or start workers on this machine.
-
-    Parameters
-    ----------
-    scheduler
-        Address of a running scheduler, such as ``tcp://10.0.0.5:8786``.
-    workers
-        Processes to start here, one thread each; they listen on the loopback interface only.
-
-    Yields
-    ------
-    dask.distributed.Client or None
-        None when neither is given.
-
-    Raises
-    ------
-    InputError
-        Nothing answers at the address, or both are given.
-    DependencyError
-        dask.distributed is not installed.
-    """
-    if scheduler is None and workers is None:
-        yield None
-        return
-    if scheduler is not None and workers is not None:
-        msg = "give --scheduler (workers that run already) or --workers (to start some here), not both"
-        raise InputError(msg)
-    distributed = _distributed()
-    if scheduler is not None:
-        with _client(distributed, scheduler) as client:
-            yield client
-        return
-    options: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None, "worker_dashboard_address": None}
-    with (
-        distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+# An error that is not ours, such as one of a file system or a GPU, may pass; one that came three times will not.
+RETRIES = 2
+# Seconds between two looks at what is done.
+LOOK_SECONDS = 0.05
+# Seconds that workers have to let go of the model.
+END_SECONDS = 5
+# A worker has one model and its hooks, so its threads take turns; while one runs it, another reads or writes.
+_opening, _running, _writing = threading.Lock(), threading.Lock(), threading.Lock()
 
 
 def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequence[int]) -> None:
@@ -84,37 +51,83 @@ def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequenc
 
     Raises
     ------
-    StoreError
-        A part failed, or its workers were lost again and again.
+    InputError
+        The store is in memory, or a worker cannot see its folder or the cells.
+    UnfinishedError
+        A part failed, or its workers or their scheduler were lost; what is written stays.
     """
-    distributed = _distributed()
     if store.folder is None:
         msg = "workers write to a folder that all of them share; name one with out="
         raise InputError(msg)
     folder = store.folder.resolve()
+    # only this process holds the folder's lock, so these belong to runs that are dead
+    for left in (folder / WORK).glob(f"*{PARCEL}-*"):
+        shutil.rmtree(left, ignore_errors=True)
     parcel = folder / WORK / f"{PARCEL}-{os.getpid()}-{time.time_ns()}"
     pack(work, parcel)
+    place = {"folder": str(folder), "parcel": str(parcel), "version": interp.__version__}
+    futures = set(client.map(do_part, numbers, **place, key=parcel.name, pure=False, retries=RETRIES))
     cells = {number: stop - start for number, (start, stop) in enumerate(store.plan.parts(store.n_cells))}
-    futures = client.map(do_part, numbers, folder=str(folder), parcel=str(parcel), pure=False, retries=RETRIES)
     try:
         with progress(total=sum(cells[number] for number in numbers), description="capture", unit="cell") as bar:
-            for _, number in distributed.as_completed(futures, with_results=True):
+            for number in _finished(client, futures, store):
                 bar.update(cells[number])
-    except (distributed.KilledWorker, distributed.client.FutureCancelledError, OSError) as error:
-        msg = (
-            f"the workers were lost while they filled {folder} ({type(error).__name__}: {error}); "
-            f"{len(store.todo())} of {len(cells)} parts are left, and the same call goes on with them"
-        )
-        raise StoreError(msg) from error
     finally:
+        # a part that a worker still computes finds its parcel gone, and is not written
+        shutil.rmtree(parcel, ignore_errors=True)
+        # in a thread, as a worker that is gone is waited for
+        ending = threading.Thread(target=_let_go, args=(client, list(futures)), daemon=True)
+        ending.start()
+        ending.join(END_SECONDS)
+
+
+def _let_go(client: Any, futures: Sequence[Any]) -> None:
+    with suppress(Exception):
         client.cancel(futures, force=True)
+        client.run(release, on_error="ignore")
 
 
-def do_part(number: int, *, folder: str, parcel: str) -> int:
-    """Compute and write one part, in a worker; returns its number."""
-    work, store = _opened(folder, parcel)
-    store.write(number, work.compute(work.tokens(number)))
-    return number
+def do_part(number: int, *, folder: str, parcel: str, version: str) -> tuple[int, InterpError | None]:
+    """Compute and write one part, in a worker; returns its number, and the error where trying again is in vain."""
+    try:
+        if version != interp.__version__:
+            msg = f"it has interp {interp.__version__}, and {version} is asked for; install that version there"
+            raise InputError(msg)
+        with _opening:
+            work, store = _opened(folder, parcel)
+        if number not in store.todo():
+            return number, None  # by a worker that was lost before it could say so
+        tokens = work.tokens(number)
+        with _running, _worker_threads():
+            arrays = work.compute(tokens)
+        if Path(parcel).exists():  # else the capture was given up, or has ended without this worker
+            with _writing:
+                store.write(number, arrays)
+    except InterpError as error:
+        return number, type(error)(f"the worker on {socket.gethostname()}: {error}")
+    return number, None
+
+
+def release() -> None:
+    """Let go of the model, in a worker."""
+    import torch
+
+    _opened.cache_clear()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def choose_gpu(name: object, n_gpus: int) -> str:
+    """Return the device of a worker: its own GPU, by its number, where several workers see several GPUs.
+
+    Examples
+    --------
+    >>> choose_gpu(5, n_gpus=4), choose_gpu("tcp://10.0.0.5:8786", n_gpus=4), choose_gpu(1, n_gpus=0)
+    ('cuda:1', 'cuda', 'cpu')
+    """
+    if not n_gpus:
+        return "cpu"
+    return f"cuda:{name % n_gpus}" if isinstance(name, int) else "cuda"
 
 
 @lru_cache(maxsize=1)
@@ -123,26 +136,83 @@ def _opened(folder: str, parcel: str) -> tuple[CaptureWork, PartStore]:
     import torch
     from distributed import get_worker
 
-    # Several threads of several workers on the same cores would wait for each other.
+    device = choose_gpu(get_worker().name, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return unpack(Path(parcel), device), PartStore.attach(Path(folder))
+
+
+@contextmanager
+def _worker_threads() -> Iterator[None]:
+    """Compute on as many threads as the worker has; more would wait for each other on shared cores."""
+    import torch
+    from distributed import get_worker
+
+    before = torch.get_num_threads()
     torch.set_num_threads(max(1, get_worker().state.nthreads))
-    return unpack(Path(parcel), "auto"), PartStore.attach(Path(folder))
-
-
-def _client(distributed: Any, address: str) -> Any:
     try:
-        return distributed.Client(address, timeout=ANSWER_SECONDS)
-    except (OSError, TimeoutError, ValueError) as error:
-        msg = (
-            f"no scheduler answers at {address!r} ({type(error).__name__}); start one with `dask scheduler` and give "
-            "the address that it prints, such as tcp://10.0.0.5:8786"
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _finished(client: Any, futures: set[Any], store: PartStore) -> Iterator[int]:
+    """Go through the numbers of the parts as they are done, and take them out of the futures."""
+    distributed = import_distributed()
+    coming = distributed.as_completed(futures, with_results=True)
+    looked = time.monotonic()
+    while not coming.is_empty():
+        ready = coming.next_batch(block=False)
+        for future, result in ready:
+            # dask would do a part again whose worker is lost while anybody holds its future
+            futures.discard(future)
+            future.release()
+            yield _number(result, store)
+        if ready:
+            looked = time.monotonic()
+        elif time.monotonic() - looked >= PATIENCE_SECONDS:
+            looked = time.monotonic()
+            _warn_if_alone(client)
+        else:
+            time.sleep(LOOK_SECONDS)
+
+
+def _number(result: Any, store: PartStore) -> int:
+    """Return the number of a part that was done.
+
+    Raises
+    ------
+    InterpError
+        It was not done.
+    """
+    if isinstance(result, tuple) and len(result) == 2:
+        number, known = result
+        if known is not None:
+            raise known
+        return number
+    # dask gives the error's type, itself and its trace, or the reason for which it dropped the part
+    error = result[1] if isinstance(result, tuple) else result
+    n_parts = len(store.plan.parts(store.n_cells))
+    msg = (
+        f"{_what_failed(error)}. {n_parts - len(store.todo())} of {n_parts} parts are safe in {store.folder}, and the "
+        "same call continues with the others"
+    )
+    raise UnfinishedError(msg) from error
+
+
+def _what_failed(error: BaseException) -> str:
+    distributed = import_distributed()
+    if isinstance(error, distributed.KilledWorker):
+        deaths = error.allowed_failures + 1
+        return (
+            f"{deaths} workers died one after the other over the same part, the last one at "
+            f"{error.last_worker.address}: as a rule they ran out of memory (give less with memory=, or more to each "
+            "worker) or of their queue's time; their logs say which"
         )
-        raise InputError(msg) from error
+    if isinstance(error, distributed.client.FutureCancelledError):
+        return f"the scheduler was lost or dropped the work ({error.reason})"
+    return f"a part failed in a worker, three times ({type(error).__name__}: {error})"
 
 
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        msg = "workers need dask.distributed, which is not installed; pip install 'interp[cluster]'"
-        raise DependencyError(msg) from error
-    return distributed
+def _warn_if_alone(client: Any) -> None:
+    with suppress(OSError):
+        if not client.nthreads():
+            log.warning("No worker is left; waiting for one. The same call continues, if you stop it.")

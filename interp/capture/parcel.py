@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,18 @@ import torch
 from interp.capture.work import CaptureWork
 from interp.cells.genes import match_genes
 from interp.cells.reader import open_cells
+from interp.cells.survey import BLOCK
+from interp.errors import InputError
 from interp.runs.files import new_folder, write_json
+from interp.runs.hashes import sha256_arrays
 
 if TYPE_CHECKING:
     from interp.cells.reader import CellReader
     from interp.scgpt.model import HookedScGPT
 
 FACTS, WEIGHTS, CELLS = "facts.json", "weights.safetensors", "cells.zarr"
+# Seconds after which a network file system shows a new file to all of its machines.
+SEEN_SECONDS = 10
 
 
 def pack(work: CaptureWork, folder: Path) -> None:
@@ -41,7 +47,7 @@ def pack(work: CaptureWork, folder: Path) -> None:
         facts = {
             "config": asdict(work.model.config),
             "vocabulary": work.model.vocabulary.to_mapping(),
-            "cells": work.reader.origin or {"path": str((folder / CELLS).resolve())},
+            "cells": _place(work.reader, folder),
             "sites": [site.name for site in work.sites],
             "reduction": asdict(work.reduction),
             **{name: getattr(work, name) for name in ("dtype", "seed", "max_tokens", "precision")},
@@ -51,15 +57,31 @@ def pack(work: CaptureWork, folder: Path) -> None:
 
 
 def unpack(folder: Path, device: str) -> CaptureWork:
-    """Read what `pack` wrote, the model on a device (``auto``: CUDA where there is one)."""
+    """Read what `pack` wrote, on another machine.
+
+    Parameters
+    ----------
+    folder
+        The folder that was packed.
+    device
+        Where the model goes.
+
+    Returns
+    -------
+    CaptureWork
+
+    Raises
+    ------
+    InputError
+        The folder or the cells cannot be seen here, or other cells stand at their path.
+    """
     from interp.capture.plan import BatchPlan
     from interp.capture.reduce import Reduction
     from interp.capture.sites import measure_sites
 
-    facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+    facts: dict[str, Any] = json.loads(_read_shared(folder / FACTS))
+    reader = _open_shared(facts["cells"])
     model = _model(facts, folder / WEIGHTS, device)
-    place = facts["cells"]
-    reader = open_cells(place["path"], layer=place.get("layer"), gene_key=place.get("gene_key"))
     reduction = facts["reduction"] | {"genes": tuple(facts["reduction"]["genes"])}
     return CaptureWork(
         model=model,
@@ -70,6 +92,47 @@ def unpack(folder: Path, device: str) -> CaptureWork:
         plan=BatchPlan(**facts["plan"]),
         **{name: facts[name] for name in ("dtype", "seed", "max_tokens", "precision")},
     )
+
+
+def _place(reader: CellReader, folder: Path) -> dict[str, Any]:
+    """Where a worker finds the cells, and how it knows them."""
+    origin = reader.origin or {"path": str((folder / CELLS).resolve())}
+    return {"origin": origin, "n_cells": len(reader), "genes": _genes_sha256(reader)}
+
+
+def _genes_sha256(reader: CellReader) -> str:
+    return sha256_arrays(genes=reader.genes.to_numpy(dtype=object))
+
+
+def _read_shared(path: Path) -> str:
+    """Read a file that was just written, maybe through a network file system that shows it a little later."""
+    deadline = time.monotonic() + SEEN_SECONDS
+    while not path.is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    try:
+        return path.read_text()
+    except OSError as error:
+        msg = (
+            f"cannot read {path} ({error.strerror}), which the capture has just written; the store's folder must lie "
+            "on a file system that all workers share, under the same path"
+        )
+        raise InputError(msg) from error
+
+
+def _open_shared(place: dict[str, Any]) -> CellReader:
+    origin = place["origin"]
+    try:
+        reader = open_cells(origin["path"], layer=origin.get("layer"), gene_key=origin.get("gene_key"))
+    except (InputError, OSError) as error:
+        msg = f"cannot read the cells ({error}); their file must be seen by all workers, under the same path"
+        raise InputError(msg) from error
+    if len(reader) != place["n_cells"] or _genes_sha256(reader) != place["genes"]:
+        msg = (
+            f"sees other cells at {origin['path']}: {len(reader):,} cells x {len(reader.genes):,} genes, expected "
+            f"{place['n_cells']:,} cells and the capture's genes; the path must name the same file everywhere"
+        )
+        raise InputError(msg)
+    return reader
 
 
 def _model(facts: dict[str, Any], weights: Path, device: str) -> HookedScGPT:
@@ -88,10 +151,18 @@ def _model(facts: dict[str, Any], weights: Path, device: str) -> HookedScGPT:
 
 
 def _write_counts(reader: CellReader, path: Path) -> None:
+    """Write cells a block at a time, as a backed AnnData may be larger than the memory."""
     import anndata
     import pandas as pd
+    import zarr
+    from anndata.io import sparse_dataset, write_elem
 
-    obs = pd.DataFrame(index=pd.Index(reader.names(0, len(reader)), dtype=object))
-    var = pd.DataFrame(index=reader.genes)
-    with anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
-        anndata.AnnData(X=reader.counts(0, len(reader)), obs=obs, var=var).write_zarr(path)
+    group = zarr.open_group(path, mode="w")
+    blocks = (reader.counts(start, stop) for start, stop in reader.ranges(BLOCK))
+    with anndata.settings.override(auto_shard_zarr_v3=False):
+        write_elem(group, "var", pd.DataFrame(index=reader.genes))
+        write_elem(group, "obs", pd.DataFrame(index=pd.Index(reader.names(0, len(reader)), dtype=object)))
+        write_elem(group, "X", next(blocks))
+        counts = sparse_dataset(group["X"])
+        for block in blocks:
+            counts.append(block)

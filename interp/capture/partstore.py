@@ -158,7 +158,7 @@ class PartStore:
 
         Raises
         ------
-        StoreError
+        UnfinishedError
             The disk is full or the folder cannot be written; parts that are done stay done.
         """
         start, stop = self.plan.part(number, self.n_cells)

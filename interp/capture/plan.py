@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +19,10 @@ GIB = 2**30
 MEMORY = GIB
 # Cells that are tokenised, sorted by length and written together, at most.
 PART_CELLS = 512
+# Workers that share cells take as many parts each, at least, so that the last one is not waited for long; but below
+# so many cells a part costs more to hand out, sort and write than it evens out.
+PARTS_PER_WORKER = 4
+LEAST_PART_CELLS = 32
 # Tokens (cells x longest cell) that the model sees at once, at most. On CPUs larger batches leave the cache and were
 # slower (12 x 512 model, 2 cores: perf/capture_speed.py); GPUs want enough work per kernel.
 BATCH_TOKENS = {"cpu": 4096, "cuda": 131_072}
@@ -171,6 +175,22 @@ def pass_plan(config: ScGPTConfig, device: str, *, patterns: bool) -> BatchPlan:
 def kind_of(device: str) -> str:
     """Return the kind of device whose constants hold; unknown ones work like CPUs."""
     return device if device in BATCH_TOKENS else "cpu"
+
+
+def share_out(plan: BatchPlan, n_cells: int, n_workers: int) -> BatchPlan:
+    """Return a plan with enough parts that workers which are not equally fast all have work until the end.
+
+    Parameters
+    ----------
+    plan
+        The largest plan that the memory allows.
+    n_cells
+        Number of cells.
+    n_workers
+        How many share them.
+    """
+    wanted = max(LEAST_PART_CELLS, n_cells // (PARTS_PER_WORKER * n_workers))
+    return replace(plan, part_cells=min(plan.part_cells, _power_of_two(wanted)))
 
 
 def chunk_cells(plan: BatchPlan, cell_bytes: int) -> int:

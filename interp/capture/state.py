@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from interp.capture.layout import SCHEMA
-from interp.errors import InputError, StoreError
+from interp.errors import InputError, StoreError, UnfinishedError
 from interp.runs.lock import LOCK_NAME
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def check_same(out: Path, recorded: Mapping[str, Any], identity: Mapping[str, An
 
 @contextmanager
 def writable(folder: Path | None, safe: Callable[[], str]) -> Iterator[None]:
-    """Turn what the operating system says while a store is written into a `StoreError`.
+    """Turn what the operating system says while a store is written into an `UnfinishedError`.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def writable(folder: Path | None, safe: Callable[[], str]) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         why, remedy = ("the disk is full", "make room") if full else (str(error), "mend that")
         msg = f"{folder} cannot be written: {why}. {safe()}; {remedy} and repeat the same call, which continues there"
-        raise StoreError(msg) from error
+        raise UnfinishedError(msg) from error
 
 
 def _attributes(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from interp.capture.layout import DTYPES, SCHEMA
 from interp.capture.parts import ahead
 from interp.capture.partstore import PartStore
-from interp.capture.plan import MEMORY, make_plan
+from interp.capture.plan import MEMORY, make_plan, share_out
 from interp.capture.reduce import CLS, Reduction
 from interp.capture.sites import find_sites, measure_sites
 from interp.capture.store import ActivationStore
@@ -30,6 +30,7 @@ from interp.scgpt.tokens import longest_cell
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from interp.capture.workers import Workers
     from interp.cells.reader import Cells
     from interp.scgpt.model import HookedScGPT
 
@@ -88,9 +89,10 @@ def capture(
     precision
         ``"float32"`` or ``"bfloat16"`` (autocast; for GPUs).
     memory
-        Bytes that the work may take above the model and the cells; the batch follows from it.
+        Bytes that the work may take above the model and the cells, in each worker; the batch follows from it.
     client
-        A ``dask.distributed.Client``: its workers, each with the model, share the parts.
+        A ``dask.distributed.Client``: its workers, each with the model, share the parts; a worker that sees a GPU
+        uses it. They must see `out` and the cells' path (docs/cluster.md).
 
     Returns
     -------
@@ -106,7 +108,9 @@ def capture(
     VocabularyError
         Too few genes of the cells are in the vocabulary, or a chosen gene is not.
     StoreError
-        `out` holds activations of something else, is damaged, or cannot be written.
+        `out` holds activations of something else, or is damaged.
+    UnfinishedError
+        The disk is full, `out` cannot be written, or workers were lost; the same call continues.
 
     Examples
     --------
@@ -121,6 +125,7 @@ def capture(
         msg = f"workers have no live hooks ({describe_hooks(model.hook_dict)}); remove them, or leave client= out"
         raise InputError(msg)
     limit, seed = longest_cell(max_tokens, model.config), int(seed)
+    shared = None if client is None else _check_workers(client, out)
     found = tuple(measure_sites(model, find_sites(model, sites, layers)))
     chosen = Reduction(reduce, (genes,) if isinstance(genes, str) else tuple(map(str, () if genes is None else genes)))
     chosen.check(found)
@@ -134,9 +139,10 @@ def capture(
     itemsize = np.dtype(DTYPES[dtype]).itemsize
     row_bytes = sum(itemsize * int(np.prod(reduction.shape(site), dtype=np.int64)) for site in found)
     row_bytes += 2 * TOKEN_BYTES * longest  # the next part's tokens are made meanwhile
-    plan = make_plan(
-        model.config, found, row_bytes=row_bytes, longest=longest, memory=int(memory), device=model.device.type
-    )
+    device = model.device.type if shared is None else shared.device
+    plan = make_plan(model.config, found, row_bytes=row_bytes, longest=longest, memory=int(memory), device=device)
+    if shared is not None:
+        plan = share_out(plan, seen.n_cells, shared.number)
     identity = {
         "schema": SCHEMA,
         "model": model_sha256(model),
@@ -179,6 +185,15 @@ def _fill_here(store: PartStore, work: CaptureWork, todo: Sequence[int]) -> None
     with progress(total=left, description="capture", unit="cell") as bar, closing(ahead(work.tokens, todo)) as parts:
         for number, tokens in zip(todo, parts, strict=True):
             store.write(number, work.compute(tokens, bar.update))
+
+
+def _check_workers(client: Any, out: str | Path | None) -> Workers:
+    from interp.capture.workers import check_workers
+
+    if out is None:
+        msg = "client= was given, but no out=: workers write to a folder that all of them share; name it"
+        raise InputError(msg)
+    return check_workers(client)
 
 
 def _check_words(dtype: str, precision: str) -> None:

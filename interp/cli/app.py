@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interp.cli.arguments import CELLS_OPTIONS, spread_lists
+from interp.cli.arguments import LIST_OPTIONS, spread_lists
+from interp.cli.capture import capture
 from interp.cli.discover import discover
 from interp.cli.model import model_app
 from interp.cli.pretrain import pretrain
 from interp.cli.simulate import simulate
 from interp.cli.transform import transform
-from interp.errors import CheckpointError, DownloadError, IntegrityError, InterpError, StoreError
+from interp.errors import CheckpointError, DownloadError, IntegrityError, InterpError, StoreError, UnfinishedError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,7 +34,7 @@ app = typer.Typer(
     "model, and measure, beside matched controls, whether the model deserves the credit. Start with: interp discover",
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 refused artifact or checkpoint, 5 stopped and resumable.",
 )
-for verb in (discover, transform, simulate, pretrain):
+for verb in (discover, capture, transform, simulate, pretrain):
     app.command()(verb)
 app.add_typer(model_app, name="model")
 
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments
         The words after `interp`; those of the process by default.
     """
-    arguments = spread_lists(sys.argv[1:] if arguments is None else arguments, CELLS_OPTIONS)
+    arguments = spread_lists(sys.argv[1:] if arguments is None else arguments, LIST_OPTIONS)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     try:
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(error: InterpError) -> int:
-    if isinstance(error, DownloadError):
+    if isinstance(error, DownloadError | UnfinishedError):
         return EXIT_STOPPED
     return EXIT_REFUSED if isinstance(error, CheckpointError | IntegrityError | StoreError) else EXIT_INPUT
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-CELLS_OPTIONS = ("--cells", "--external", "--negative")
+LIST_OPTIONS = ("--cells", "--external", "--negative", "--sites", "--genes")
 
 Donor = Annotated[str, typer.Option(help="obs column that names the donor.")]
 Tissue = Annotated[str, typer.Option(help="obs column that names the tissue.")]

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from interp.scgpt.fit_check import FitCheck
+    from interp.scgpt.model import HookedScGPT
 
 NONE = "none"
 
@@ -78,3 +79,15 @@ def file_table(files: Sequence[dict[str, Any]]) -> str:
     head = f"{'file':17}  {'bytes':>13}  {'sha256':64}  published as"
     rows = [f"{f['name']:17}  {f['bytes']:>13,}  {f['sha256']}  {f['published'] or NONE}" for f in files]
     return "\n".join([head, *rows])
+
+
+def site_table(model: HookedScGPT) -> str:
+    """Write the kinds of activations of a model: the word for `--sites`, the layers, and the shape for one cell."""
+    from interp.capture.catalogue import site_kinds
+
+    rows = [("site", "layers", "shape for one cell")]
+    for kind in site_kinds(model):
+        layers = f"{kind.layers[0]} to {kind.layers[-1]}" if kind.layers else "-"
+        rows.append((kind.word, layers, " x ".join("token" if size is None else str(size) for size in kind.shape)))
+    first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return "\n".join(f"{word:{first}}  {layers:{second}}  {shape}" for word, layers, shape in rows)
