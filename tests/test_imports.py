@@ -53,5 +53,5 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_all_errors_are_caught_as_one():
     errors = [value for name in interp.__all__ if name.endswith("Error") for value in [getattr(interp, name)]]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, interp.InterpError) for error in errors)
