@@ -292,10 +292,8 @@ def _latent_gates(
 def _trust(inputs: FloatArray, latents: FloatArray) -> GateValue:
     from interp.geometry import trustworthiness
 
-    n = len(latents)
-    if n <= 2 * TRUST_NEIGHBOURS:
-        return GateValue(n=n, reason=f"{n} anchors; more than {2 * TRUST_NEIGHBOURS} are needed at k = 15")
-    return GateValue(float(trustworthiness(inputs, latents, k=TRUST_NEIGHBOURS)), n)
+    found = trustworthiness(inputs, latents, k=TRUST_NEIGHBOURS)
+    return GateValue(found.value, len(latents), found.reason)
 
 
 def _blocked(outcome: BlockedP | None, n_anchors: int) -> GateValue:

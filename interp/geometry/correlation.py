@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
 from interp.errors import InputError
+from interp.geometry.measured import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
 MIN_PAIRS = 3
 # What is left of a vector, as a share of its length, when it is explained up to rounding.
 NOTHING_LEFT = 1e-8
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number, or why there is none.
-
-    Attributes
-    ----------
-    value
-        The number; NaN when not computable.
-    reason
-        Why it is not computable; empty when it is.
-    """
-
-    value: float
-    reason: str = ""
-
-    @property
-    def computable(self) -> bool:
-        """Whether there is a number."""
-        return not self.reason
 
 
 def ruler_correlation(distances: ArrayLike, ruler: ArrayLike, *, pairs: ArrayLike | None = None) -> Measured:
