@@ -19,7 +19,8 @@ def compiled(function):
 def squared_differences(columns, first, out):
     """Write squared Euclidean distances of points first, first + 1, ... to all points into ``out`` (row, point).
 
-    ``columns`` (feature, point). The sums run over the features in their order, so they are symmetric and know nothing of the order of the points.
+    ``columns`` (feature, point). The sums run over the features in their order, so they are symmetric and know nothing
+    of the order of the points.
     """
     for b in range(out.shape[0]):
         row = out[b]

@@ -27,7 +27,7 @@ NEIGHBOURS = 15
 # Bytes that distances may take beside the points themselves.
 MEMORY = 2**30
 # Up to this many features squared distances are summed feature by feature, exact in ties; above, by matrix products.
-FEW_FEATURES = 64
+FEW_FEATURES = 24
 # Squared distances closer than this share of the largest squared length are equal: matrix products round that much.
 TIE = 1e-13
 # Rows at a time: enough to pay for a call, few enough to stay in the cache, or to feed a matrix product.
