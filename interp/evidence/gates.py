@@ -10,7 +10,8 @@ import numpy as np
 from interp.evidence.fits import span_of
 from interp.evidence.nulls import coherent
 from interp.evidence.pairs import GATE_PAIRS, BlockedP, blocked_p, pair_correlations
-from interp.extraction.let import LetProblem, angles
+from interp.extraction.let import LetProblem
+from interp.geometry.distances import angles
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:

@@ -2,17 +2,21 @@
 
 from interp.geometry.correlation import residual_correlation, ruler_correlation
 from interp.geometry.dimension import participation_ratio
+from interp.geometry.distances import METRICS, angles, point_distances
 from interp.geometry.measured import Measured
 from interp.geometry.neighbourhoods import Neighbourhoods, continuity, neighbourhoods, trustworthiness
 from interp.geometry.pseudotime import geodesic_pseudotime
 
 __all__ = [
+    "METRICS",
     "Measured",
     "Neighbourhoods",
+    "angles",
     "continuity",
     "geodesic_pseudotime",
     "neighbourhoods",
     "participation_ratio",
+    "point_distances",
     "residual_correlation",
     "ruler_correlation",
     "trustworthiness",

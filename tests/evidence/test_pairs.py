@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from interp.evidence.pairs import GATE_PAIRS, arrangements, blocked_p, pair_correlations
-from interp.extraction.let import angles
+from interp.geometry.distances import angles
 
 
 def reference(panel, rows, labels, distances, classes):
