@@ -297,9 +297,9 @@ def _trust(inputs: FloatArray, latents: FloatArray) -> GateValue:
     return GateValue(found.value, len(latents), found.reason)
 
 
-def _blocked(outcome: BlockedP | None, n_anchors: int) -> GateValue:
-    if outcome is None:
-        return GateValue(n=n_anchors, reason="fewer than four stages to compare, or a constant ruler")
+def _blocked(outcome: BlockedP, n_anchors: int) -> GateValue:
+    if outcome.reason:
+        return GateValue(n=n_anchors, reason=outcome.reason)
     if outcome.floor > THRESHOLDS[BLOCKED]:
         reason = f"the labels can be laid out in too few ways: the smallest p is {outcome.floor:.2g}"
         return GateValue(n=outcome.n, reason=reason, p=outcome.p, at_floor=outcome.at_floor)

@@ -93,3 +93,78 @@ def neighbour_errors(near, far, first, k, ties, intruded, moved):
             weight = 1.0 if inside[m] < last - ties[0] else share
             intruded[b] += weight * max(far_ranks[m] - k, 0)
             moved[b] += weight * abs(far_ranks[m] - near_ranks[m]) / near_ranks[m]
+
+
+@compiled
+def deal(keys, home, bounds, classes, out):
+    """Deal the classes of every block to its points by rising keys (draw, point).
+
+    ``home`` lists the points block by block, ``bounds`` (block + 1,) where each starts; ``out`` (draw, point).
+    """
+    order = np.empty(home.shape[0], dtype=np.int64)
+    for d in range(keys.shape[0]):
+        row = keys[d]
+        for block in range(bounds.shape[0] - 1):
+            start, stop = bounds[block], bounds[block + 1]
+            if stop - start > FEW:
+                members = home[start:stop]
+                order[start:stop] = members[np.argsort(row[members])]
+            else:
+                for place in range(start, stop):
+                    point, at = home[place], place
+                    while at > start and row[order[at - 1]] > row[point]:
+                        order[at] = order[at - 1]
+                        at -= 1
+                    order[at] = point
+        for place in range(home.shape[0]):
+            out[d, home[place]] = classes[order[place]]
+
+
+@compiled
+def class_pair_sums(matrix, stops, classes, width, out):
+    """Sum a symmetric (point, point) matrix over pairs i < j < stops[i] by the classes of both, for many labellings.
+
+    ``stops`` (point,) and ``classes`` (draw, point); ``out`` (draw, class, class) receives at [a, b] the sum over j of
+    class a and i of class b. Rows are added up by class first, in the type of the matrix, over ``width`` columns at a
+    time, so that these columns stay in the cache for all draws.
+    """
+    n = matrix.shape[0]
+    by_class = np.empty((out.shape[1], width), dtype=matrix.dtype)
+    out[:] = 0.0
+    for low in range(0, n, width):
+        high = min(n, low + width)
+        for d in range(classes.shape[0]):
+            labels, sums = classes[d], out[d]
+            by_class[:] = 0
+            for i in range(high - 1):
+                start, stop = max(low, i + 1), min(high, stops[i])
+                if start < stop:
+                    total, row = by_class[labels[i], start - low : stop - low], matrix[i, start:stop]
+                    for j in range(row.shape[0]):
+                        total[j] += row[j]
+            for j in range(high - low):
+                label = labels[low + j]
+                for a in range(out.shape[1]):
+                    sums[label, a] += by_class[a, j]
+
+
+@compiled
+def rank_correlations(values, target, out):
+    """Spearman correlation of each row (draw, column) with centred ranks (column,); 0 where a row is constant."""
+    n = values.shape[1]
+    length = np.sqrt(np.sum(target * target))
+    for d in range(values.shape[0]):
+        row = values[d]
+        order = np.argsort(row)
+        squares, products = 0.0, 0.0
+        first = 0
+        while first < n:
+            last = first
+            while last + 1 < n and row[order[last + 1]] == row[order[first]]:
+                last += 1
+            rank = 0.5 * (first + last - n + 1)
+            for place in range(first, last + 1):
+                squares += rank * rank
+                products += rank * target[order[place]]
+            first = last + 1
+        out[d] = products / (np.sqrt(squares) * length) if squares > 0.0 and length > 0.0 else 0.0

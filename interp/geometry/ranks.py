@@ -27,6 +27,19 @@ def row_spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.f
         return np.where(scale > 0, np.einsum("ij,ij->i", x, y) / scale, np.nan)
 
 
+def snapped(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to ten digits of the largest value: means that are equal but summed in another order then tie.
+
+    Examples
+    --------
+    >>> a, b = snapped(np.array([0.1 + 0.2, 0.3]))
+    >>> bool(a == b)
+    True
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    return np.round(values / largest, 10) * largest if largest > 0 else values
+
+
 def row_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the ranks in each row (row, column), ties averaged, less their mean.
 

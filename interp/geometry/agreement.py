@@ -1,0 +1,261 @@
+"""Distances of points against a ruler: all pairs, pairs of different stages and pairs of one study, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.errors import InputError
+from interp.geometry.measured import Measured
+from interp.geometry.ranks import row_ranks, snapped
+from interp.runs.seeds import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+# Pairs that count: all; of different stages, each pair of stages weighing one; of one study (design, pairs).
+PAIR_KINDS = ("all", "different-stage", "within-study")
+# Stages that pairs must cover (design, paper gates: a group counts with at least 4 stages).
+MIN_STAGES = 4
+# The 2.5 % tail then rests on 25 draws.
+N_BOOT = 1000
+LEVEL = 0.95
+CONSTANT = "the distances or the ruler are constant over the pairs"
+# An interval needs at least this share of computable draws.
+MIN_DRAWS = 0.5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far distances follow a ruler, over one kind of pairs.
+
+    Attributes
+    ----------
+    pairs
+        One of `PAIR_KINDS`.
+    spearman, pearson
+        Correlations, with a donor-bootstrap interval where donors were given.
+    n_pairs
+        Pairs of points; of stages for ``different-stage``.
+    n_stages
+        Stages that the pairs cover.
+    """
+
+    pairs: str
+    spearman: Measured
+    pearson: Measured
+    n_pairs: int
+    n_stages: int
+
+
+def ruler_agreement(
+    distances: ArrayLike,
+    ruler: ArrayLike,
+    *,
+    stages: ArrayLike,
+    studies: ArrayLike | None = None,
+    anchors: ArrayLike | None = None,
+    donors: ArrayLike | None = None,
+    seed: int = 0,
+    n_boot: int = N_BOOT,
+) -> dict[str, Agreement]:
+    """Correlate distances between points with a ruler.
+
+    Parameters
+    ----------
+    distances, ruler
+        Symmetric (point, point), such as from `point_distances` and in hops.
+    stages
+        Stage of each point, (point,).
+    studies
+        Study of each point, (point,); one study by default.
+    anchors
+        Name of each point, (point,), where points may be copies: copies of one anchor never form a pair. All differ by
+        default.
+    donors
+        Donor of each point, (point,), for intervals: donors are drawn with replacement, and their points with them.
+    seed
+        Seed of the drawn donors.
+    n_boot
+        Number of draws.
+
+    Returns
+    -------
+    dict of str to Agreement
+        For each of `PAIR_KINDS`. ``different-stage`` compares the mean distance of each pair of stages with the ruler,
+        so pairs of stages weigh equally. Not computable where the pairs cover fewer than four stages or one of the two
+        is constant. No interval with one donor, or where most draws cannot be computed.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit or a value is not finite.
+
+    Examples
+    --------
+    >>> depth = np.repeat(np.arange(5.0), 2)
+    >>> ruler = np.abs(np.subtract.outer(depth, depth))
+    >>> found = ruler_agreement(ruler**2, ruler, stages=depth)
+    >>> round(found["all"].spearman.value, 6), round(found["different-stage"].pearson.value, 3)
+    (1.0, 0.981)
+    """
+    pairs = _Pairs(distances, ruler, stages, studies, anchors)
+    found = {kind: _agreement(kind, *pairs.summary(kind), pairs(kind, None)) for kind in PAIR_KINDS}
+    if donors is None or n_boot < 1:
+        return found
+    names, donor = np.unique(_labels(donors, len(pairs.stages), "donor"), return_inverse=True)
+    if len(names) < 2:
+        return found
+    rng = stream(seed, "ruler agreement bootstrap")
+    draws = np.array(
+        [
+            [pairs(kind, np.bincount(drawn, minlength=len(names))[donor].astype(np.float64)) for kind in PAIR_KINDS]
+            for drawn in rng.integers(0, len(names), size=(n_boot, len(names)))
+        ]
+    )  # (draw, kind, correlation)
+    return {kind: _with_interval(found[kind], draws[:, place]) for place, kind in enumerate(PAIR_KINDS)}
+
+
+class _Pairs:
+    """The pairs of points, ready to be correlated under any weights of the points."""
+
+    def __init__(
+        self,
+        distances: ArrayLike,
+        ruler: ArrayLike,
+        stages: ArrayLike,
+        studies: ArrayLike | None,
+        anchors: ArrayLike | None,
+    ) -> None:
+        self.distances, self.ruler = (np.asarray(m, dtype=np.float64) for m in (distances, ruler))
+        n = len(self.distances)
+        for matrix in (self.distances, self.ruler):
+            if matrix.shape != (n, n) or not np.isfinite(matrix).all():
+                msg = f"Distances and ruler must be finite and ({n}, {n}); one has shape {matrix.shape}."
+                raise InputError(msg)
+        self.names, self.stages = np.unique(_labels(stages, n, "stage"), return_inverse=True)
+        self.first, self.second = np.triu_indices(n, 1)
+        if anchors is not None:
+            name = np.unique(_labels(anchors, n, "anchor"), return_inverse=True)[1]
+            apart = name[self.first] != name[self.second]
+            self.first, self.second = self.first[apart], self.second[apart]
+        self.same_study = np.ones(len(self.first), dtype=bool)
+        if studies is not None:
+            study = np.unique(_labels(studies, n, "study"), return_inverse=True)[1]
+            self.same_study = study[self.first] == study[self.second]
+
+    def __call__(self, kind: str, weights: NDArray | None) -> tuple[float, float]:
+        """Spearman and Pearson correlation under weights (point,); NaN where not computable."""
+        if self.summary(kind)[1] < MIN_STAGES:
+            return float("nan"), float("nan")
+        if kind == "different-stage":
+            return self._by_stage(weights)
+        used = self.same_study if kind == "within-study" else None
+        if used is not None and used.all():
+            used = None
+        x, y = self._values(used)
+        if weights is None:
+            w = np.ones(len(x[0]))
+        else:
+            first, second = (self.first, self.second) if used is None else (self.first[used], self.second[used])
+            w = weights[first] * weights[second]
+        ranks = _weighted_ranks(x[1], w), _weighted_ranks(y[1], w)
+        return _correlation(*ranks, w), _correlation(x[0], y[0], w)
+
+    def summary(self, kind: str) -> tuple[int, int]:
+        """Number of pairs and of the stages that they cover."""
+        return self._summaries[kind]
+
+    @cached_property
+    def _summaries(self) -> dict[str, tuple[int, int]]:
+        n = len(self.names)
+        used = self.same_study
+        # A stage that stands alone in its study is in no pair of it.
+        covered = np.unique(self.stages[np.concatenate([self.first[used], self.second[used]])])
+        every = np.unique(self.stages[np.concatenate([self.first, self.second])])
+        return {
+            "all": (len(self.first), len(every)),
+            "different-stage": (n * (n - 1) // 2, n),
+            "within-study": (int(used.sum()), len(covered)),
+        }
+
+    @cached_property
+    def _coded(self) -> list[tuple[NDArray, NDArray]]:
+        """Value of each pair and its place among the different values, for distances and ruler."""
+        both = [matrix[self.first, self.second] for matrix in (self.distances, self.ruler)]
+        return [(values, np.unique(values, return_inverse=True)[1]) for values in both]
+
+    @cached_property
+    def _coded_within(self) -> list[tuple[NDArray, NDArray]]:
+        return [(values[self.same_study], codes[self.same_study]) for values, codes in self._coded]
+
+    def _values(self, used: NDArray | None) -> list[tuple[NDArray, NDArray]]:
+        return self._coded if used is None else self._coded_within
+
+    def _by_stage(self, weights: NDArray | None) -> tuple[float, float]:
+        hot = (self.stages[:, None] == np.arange(len(self.names))).astype(np.float64)
+        if weights is not None:
+            hot *= weights[:, None]
+            hot = hot[:, hot.any(axis=0)]
+        if hot.shape[1] < MIN_STAGES:
+            return float("nan"), float("nan")
+        hot /= hot.sum(axis=0)
+        a, b = np.triu_indices(hot.shape[1], 1)
+        means = [(hot.T @ matrix @ hot)[a, b] for matrix in (self.distances, self.ruler)]
+        ranks = row_ranks(np.array([snapped(values) for values in means]))
+        ones = np.ones(len(a))
+        return _correlation(ranks[0], ranks[1], ones), _correlation(means[0], means[1], ones)
+
+
+def _labels(values: ArrayLike, n: int, what: str) -> NDArray:
+    labels = np.asarray(values)
+    if labels.shape != (n,):
+        msg = f"One {what} per point is needed, ({n},); labels of shape {labels.shape} were given."
+        raise InputError(msg)
+    return labels if labels.dtype.kind in "iufb" else labels.astype(str)
+
+
+def too_few(n_stages: int) -> str:
+    """Say that pairs cover too few stages to be compared with a ruler."""
+    return f"the pairs cover {n_stages} stages; at least {MIN_STAGES} are needed"
+
+
+def _weighted_ranks(codes: NDArray, weights: NDArray) -> NDArray:
+    """Middle ranks, up to a constant, when each value stands there as often as its weight says."""
+    counts = np.bincount(codes, weights)
+    return (np.cumsum(counts) - counts / 2)[codes]
+
+
+def _correlation(x: NDArray, y: NDArray, weights: NDArray) -> float:
+    total = weights.sum()
+    if total <= 0:
+        return float("nan")
+    x, y = x - weights @ x / total, y - weights @ y / total
+    wx, wy = weights * x, weights * y
+    scale = np.sqrt((wx @ x) * (wy @ y))
+    # Below the square of the rounding of either, there is no variation left.
+    tiny = 1e-24 * total * max(float(np.abs(x).max()), 1e-300) * max(float(np.abs(y).max()), 1e-300)
+    return float(np.clip(wx @ y / scale, -1.0, 1.0)) if scale > tiny and scale > 0 else float("nan")
+
+
+def _agreement(kind: str, n_pairs: int, n_stages: int, values: tuple[float, float]) -> Agreement:
+    if n_stages < MIN_STAGES:
+        missing = Measured.missing(too_few(n_stages))
+        return Agreement(kind, missing, missing, n_pairs, n_stages)
+    constant = Measured.missing(CONSTANT)
+    spearman, pearson = (Measured(value) if np.isfinite(value) else constant for value in values)
+    return Agreement(kind, spearman, pearson, n_pairs, n_stages)
+
+
+def _with_interval(found: Agreement, draws: NDArray) -> Agreement:
+    bounded = []
+    for measured, values in zip((found.spearman, found.pearson), draws.T, strict=True):
+        known = values[np.isfinite(values)]
+        if measured.computable and len(known) >= MIN_DRAWS * len(values):
+            lo, hi = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            measured = replace(measured, lo=float(lo), hi=float(hi))
+        bounded.append(measured)
+    return replace(found, spearman=bounded[0], pearson=bounded[1])
