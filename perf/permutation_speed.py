@@ -47,7 +47,7 @@ def loop(
         same = studies[first] == studies[second]
         first, second = first[same], second[same]
     ranks = rankdata(distances[first, second])
-    values, place, counts = np.unique(ruler[classes[first], classes[second]], return_inverse=True, return_counts=True)
+    values, counts = np.unique(ruler[classes[first], classes[second]], return_counts=True)
     level = dict(zip(values, np.cumsum(counts) - (counts - 1) / 2, strict=True))
     by_class = np.array([[level.get(value, 0.0) for value in row] for row in ruler])
     stages = np.unique(classes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interp.geometry.agreement import MIN_STAGES
 from interp.geometry.distances import angles
 from interp.geometry.ranks import row_spearman
 from interp.runs.seeds import stream
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Pairs that count: all other stages, or those of the asked donor's own study only.
 PAIRS = ("all", "within-study")
-# Other stages that an order needs (design: a group counts with at least 4 stages).
-MIN_STAGES = 4
 # Hold-outs of the inner criterion, each a donor fold times a group of stages.
 N_INNER = 3
 

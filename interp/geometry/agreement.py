@@ -11,7 +11,7 @@ import numpy as np
 from interp.errors import InputError
 from interp.geometry.measured import Measured
 from interp.geometry.ranks import row_ranks, snapped
-from interp.runs.seeds import stream
+from interp.geometry.resampling import bounded, draws, one_each
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,10 +22,7 @@ PAIR_KINDS = ("all", "different-stage", "within-study")
 MIN_STAGES = 4
 # The 2.5 % tail then rests on 25 draws.
 N_BOOT = 1000
-LEVEL = 0.95
 CONSTANT = "the distances or the ruler are constant over the pairs"
-# An interval needs at least this share of computable draws.
-MIN_DRAWS = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,17 +103,11 @@ def ruler_agreement(
     found = {kind: _agreement(kind, *pairs.summary(kind), pairs(kind, None)) for kind in PAIR_KINDS}
     if donors is None or n_boot < 1:
         return found
-    names, donor = np.unique(_labels(donors, len(pairs.stages), "donor"), return_inverse=True)
-    if len(names) < 2:
+    weights = draws(len(pairs.stages), donors, n_boot, seed, "ruler agreement bootstrap")
+    drawn = np.array([[pairs(kind, weight) for kind in PAIR_KINDS] for weight in weights])  # (draw, kind, correlation)
+    if not len(drawn):
         return found
-    rng = stream(seed, "ruler agreement bootstrap")
-    draws = np.array(
-        [
-            [pairs(kind, np.bincount(drawn, minlength=len(names))[donor].astype(np.float64)) for kind in PAIR_KINDS]
-            for drawn in rng.integers(0, len(names), size=(n_boot, len(names)))
-        ]
-    )  # (draw, kind, correlation)
-    return {kind: _with_interval(found[kind], draws[:, place]) for place, kind in enumerate(PAIR_KINDS)}
+    return {kind: _with_interval(found[kind], drawn[:, place]) for place, kind in enumerate(PAIR_KINDS)}
 
 
 class _Pairs:
@@ -136,15 +127,15 @@ class _Pairs:
             if matrix.shape != (n, n) or not np.isfinite(matrix).all():
                 msg = f"Distances and ruler must be finite and ({n}, {n}); one has shape {matrix.shape}."
                 raise InputError(msg)
-        self.names, self.stages = np.unique(_labels(stages, n, "stage"), return_inverse=True)
+        self.names, self.stages = np.unique(one_each(stages, n, "stage"), return_inverse=True)
         self.first, self.second = np.triu_indices(n, 1)
         if anchors is not None:
-            name = np.unique(_labels(anchors, n, "anchor"), return_inverse=True)[1]
+            name = np.unique(one_each(anchors, n, "anchor"), return_inverse=True)[1]
             apart = name[self.first] != name[self.second]
             self.first, self.second = self.first[apart], self.second[apart]
         self.same_study = np.ones(len(self.first), dtype=bool)
         if studies is not None:
-            study = np.unique(_labels(studies, n, "study"), return_inverse=True)[1]
+            study = np.unique(one_each(studies, n, "study"), return_inverse=True)[1]
             self.same_study = study[self.first] == study[self.second]
 
     def __call__(self, kind: str, weights: NDArray | None) -> tuple[float, float]:
@@ -210,14 +201,6 @@ class _Pairs:
         return _correlation(ranks[0], ranks[1], ones), _correlation(means[0], means[1], ones)
 
 
-def _labels(values: ArrayLike, n: int, what: str) -> NDArray:
-    labels = np.asarray(values)
-    if labels.shape != (n,):
-        msg = f"One {what} per point is needed, ({n},); labels of shape {labels.shape} were given."
-        raise InputError(msg)
-    return labels if labels.dtype.kind in "iufb" else labels.astype(str)
-
-
 def too_few(n_stages: int) -> str:
     """Say that pairs cover too few stages to be compared with a ruler."""
     return f"the pairs cover {n_stages} stages; at least {MIN_STAGES} are needed"
@@ -250,12 +233,5 @@ def _agreement(kind: str, n_pairs: int, n_stages: int, values: tuple[float, floa
     return Agreement(kind, spearman, pearson, n_pairs, n_stages)
 
 
-def _with_interval(found: Agreement, draws: NDArray) -> Agreement:
-    bounded = []
-    for measured, values in zip((found.spearman, found.pearson), draws.T, strict=True):
-        known = values[np.isfinite(values)]
-        if measured.computable and len(known) >= MIN_DRAWS * len(values):
-            lo, hi = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            measured = replace(measured, lo=float(lo), hi=float(hi))
-        bounded.append(measured)
-    return replace(found, spearman=bounded[0], pearson=bounded[1])
+def _with_interval(found: Agreement, drawn: NDArray) -> Agreement:
+    return replace(found, spearman=bounded(found.spearman, drawn[:, 0]), pearson=bounded(found.pearson, drawn[:, 1]))

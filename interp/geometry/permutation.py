@@ -12,6 +12,7 @@ import numpy as np
 from interp.errors import InputError
 from interp.geometry.agreement import CONSTANT, MIN_STAGES, PAIR_KINDS, too_few
 from interp.geometry.ranks import row_ranks, snapped
+from interp.geometry.resampling import one_each
 from interp.geometry.threads import each, workers
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ def blocked_permutation(
     (True, 120, 2)
     """
     labels, ruler = np.asarray(classes, dtype=np.int64), np.asarray(ruler, dtype=np.float64)
-    groups = np.unique(_one_each(blocks, len(labels)), return_inverse=True)[1]
+    groups = np.unique(one_each(blocks, len(labels), "block"), return_inverse=True)[1]
     study = np.zeros(len(labels), dtype=np.int64)
     if studies is not None:
-        study = np.unique(_one_each(studies, len(labels)), return_inverse=True)[1]
+        study = np.unique(one_each(studies, len(labels), "study"), return_inverse=True)[1]
     _check(labels, ruler, groups, study, n)
     if not kinds or set(kinds) - set(PAIR_KINDS):
         msg = f"Give some of the kinds of pairs {', '.join(PAIR_KINDS)}; {list(kinds)} given."
@@ -201,14 +202,6 @@ def _orders(items: list[int]) -> list[list[int]]:
         if item not in items[:place]:
             found += [[item, *rest] for rest in _orders(items[:place] + items[place + 1 :])]
     return found
-
-
-def _one_each(values: ArrayLike, n: int) -> NDArray:
-    array = np.asarray(values)
-    if array.shape != (n,):
-        msg = f"Blocks and studies need one entry per point, ({n},); shape {array.shape} was given."
-        raise InputError(msg)
-    return array if array.dtype.kind in "iufb" else array.astype(str)
 
 
 def _check(labels: NDArray, ruler: NDArray, groups: NDArray, study: NDArray, n: int) -> None:

@@ -204,7 +204,7 @@ def test_arrangements_by_hand(classes, blocks, ways):
     ("change", "message"),
     [
         ({"studies": list("xyxxxxxxyyy")}, "over two studies"),
-        ({"blocks": list("ab")}, r"one entry per point, \(11,\)"),
+        ({"blocks": list("ab")}, r"One block per point is needed, \(11,\)"),
         ({"ruler": np.ones((5, 4))}, r"\(class, class\)"),
         ({"ruler": np.ones((4, 4))}, "class 4, but the ruler has 4"),
         ({"n": 0}, "at least 1"),
