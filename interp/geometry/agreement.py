@@ -144,17 +144,10 @@ class _Pairs:
             return float("nan"), float("nan")
         if kind == "different-stage":
             return self._by_stage(weights)
-        used = self.same_study if kind == "within-study" else None
-        if used is not None and used.all():
-            used = None
-        x, y = self._values(used)
-        if weights is None:
-            w = np.ones(len(x[0]))
-        else:
-            first, second = (self.first, self.second) if used is None else (self.first[used], self.second[used])
-            w = weights[first] * weights[second]
-        ranks = _weighted_ranks(x[1], w), _weighted_ranks(y[1], w)
-        return _correlation(*ranks, w), _correlation(x[0], y[0], w)
+        from interp.geometry.kernels import pair_correlations
+
+        spread = np.ones(len(self.stages)) if weights is None else weights
+        return pair_correlations(*self._columns[kind][:2], spread, *self._columns[kind][2:])
 
     def summary(self, kind: str) -> tuple[int, int]:
         """Number of pairs and of the stages that they cover."""
@@ -174,17 +167,13 @@ class _Pairs:
         }
 
     @cached_property
-    def _coded(self) -> list[tuple[NDArray, NDArray]]:
-        """Value of each pair and its place among the different values, for distances and ruler."""
+    def _columns(self) -> dict[str, list[NDArray]]:
+        """First and second point, distance and ruler of the pairs, and the places of both among their values."""
         both = [matrix[self.first, self.second] for matrix in (self.distances, self.ruler)]
-        return [(values, np.unique(values, return_inverse=True)[1]) for values in both]
-
-    @cached_property
-    def _coded_within(self) -> list[tuple[NDArray, NDArray]]:
-        return [(values[self.same_study], codes[self.same_study]) for values, codes in self._coded]
-
-    def _values(self, used: NDArray | None) -> list[tuple[NDArray, NDArray]]:
-        return self._coded if used is None else self._coded_within
+        places = [np.unique(values, return_inverse=True)[1] for values in both]
+        every = [self.first, self.second, *both, *places]
+        one_study = bool(self.same_study.all())
+        return {"all": every, "within-study": every if one_study else [column[self.same_study] for column in every]}
 
     def _by_stage(self, weights: NDArray | None) -> tuple[float, float]:
         hot = (self.stages[:, None] == np.arange(len(self.names))).astype(np.float64)
@@ -196,9 +185,11 @@ class _Pairs:
         hot /= hot.sum(axis=0)
         a, b = np.triu_indices(hot.shape[1], 1)
         means = [(hot.T @ matrix @ hot)[a, b] for matrix in (self.distances, self.ruler)]
-        ranks = row_ranks(np.array([snapped(values) for values in means]))
-        ones = np.ones(len(a))
-        return _correlation(ranks[0], ranks[1], ones), _correlation(means[0], means[1], ones)
+        even = [snapped(values) for values in means]
+        if not all(np.ptp(values) > 0 for values in even):
+            return float("nan"), float("nan")
+        ranks = row_ranks(np.array(even))
+        return float(np.corrcoef(*ranks)[0, 1]), float(np.corrcoef(*means)[0, 1])
 
 
 def too_few(n_stages: int) -> str:
@@ -206,30 +197,12 @@ def too_few(n_stages: int) -> str:
     return f"the pairs cover {n_stages} stages; at least {MIN_STAGES} are needed"
 
 
-def _weighted_ranks(codes: NDArray, weights: NDArray) -> NDArray:
-    """Middle ranks, up to a constant, when each value stands there as often as its weight says."""
-    counts = np.bincount(codes, weights)
-    return (np.cumsum(counts) - counts / 2)[codes]
-
-
-def _correlation(x: NDArray, y: NDArray, weights: NDArray) -> float:
-    total = weights.sum()
-    if total <= 0:
-        return float("nan")
-    x, y = x - weights @ x / total, y - weights @ y / total
-    wx, wy = weights * x, weights * y
-    scale = np.sqrt((wx @ x) * (wy @ y))
-    # Below the square of the rounding of either, there is no variation left.
-    tiny = 1e-24 * total * max(float(np.abs(x).max()), 1e-300) * max(float(np.abs(y).max()), 1e-300)
-    return float(np.clip(wx @ y / scale, -1.0, 1.0)) if scale > tiny and scale > 0 else float("nan")
-
-
 def _agreement(kind: str, n_pairs: int, n_stages: int, values: tuple[float, float]) -> Agreement:
     if n_stages < MIN_STAGES:
         missing = Measured.missing(too_few(n_stages))
         return Agreement(kind, missing, missing, n_pairs, n_stages)
     constant = Measured.missing(CONSTANT)
-    spearman, pearson = (Measured(value) if np.isfinite(value) else constant for value in values)
+    spearman, pearson = (Measured(float(np.clip(v, -1, 1))) if np.isfinite(v) else constant for v in values)
     return Agreement(kind, spearman, pearson, n_pairs, n_stages)
 
 

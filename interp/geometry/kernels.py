@@ -168,3 +168,40 @@ def rank_correlations(values, target, out):
                 products += rank * target[order[place]]
             first = last + 1
         out[d] = products / (np.sqrt(squares) * length) if squares > 0.0 and length > 0.0 else 0.0
+
+
+@compiled
+def pair_correlations(first, second, weights, x, y, x_place, y_place):
+    """Spearman and Pearson correlation over pairs (pair,), a pair weighing the product of its points' weights.
+
+    ``x_place`` and ``y_place`` number the different values of ``x`` and ``y`` from the smallest. Ranks are those that
+    values have when each stands there as often as its weight says.
+    """
+    x_count, y_count = np.zeros(np.max(x_place) + 1), np.zeros(np.max(y_place) + 1)
+    for p in range(first.shape[0]):
+        weight = weights[first[p]] * weights[second[p]]
+        x_count[x_place[p]] += weight
+        y_count[y_place[p]] += weight
+    x_rank = np.cumsum(x_count) - x_count / 2
+    y_rank = np.cumsum(y_count) - y_count / 2
+    total = np.sum(x_count)
+    middle = total / 2
+    x_sum, y_sum, xx_rank, yy_rank, xy_rank = 0.0, 0.0, 0.0, 0.0, 0.0
+    for p in range(first.shape[0]):
+        weight = weights[first[p]] * weights[second[p]]
+        a, b = x_rank[x_place[p]] - middle, y_rank[y_place[p]] - middle
+        xx_rank += weight * a * a
+        yy_rank += weight * b * b
+        xy_rank += weight * a * b
+        x_sum += weight * x[p]
+        y_sum += weight * y[p]
+    xx, yy, xy = 0.0, 0.0, 0.0
+    for p in range(first.shape[0]):
+        weight = weights[first[p]] * weights[second[p]]
+        a, b = x[p] - x_sum / total, y[p] - y_sum / total
+        xx += weight * a * a
+        yy += weight * b * b
+        xy += weight * a * b
+    if np.count_nonzero(x_count) < 2 or np.count_nonzero(y_count) < 2:
+        return np.nan, np.nan
+    return xy_rank / np.sqrt(xx_rank * yy_rank), xy / np.sqrt(xx * yy)

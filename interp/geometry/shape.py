@@ -153,12 +153,15 @@ def curvature(
 
 def _share(points: NDArray, weights: NDArray, n_dims: int) -> float:
     """Share of the weighted variance along the first axes."""
+    from scipy.linalg import eigh
+
     share = weights / weights.sum()
     centred = (points - share @ points) * np.sqrt(share)[:, None]
     wide = points.shape[0] < points.shape[1]
-    values = np.linalg.eigvalsh(centred @ centred.T if wide else centred.T @ centred)
-    total = values.sum()
-    return float(min(values[-n_dims:].sum() / total, 1.0)) if total > 0 else float("nan")
+    products = centred @ centred.T if wide else centred.T @ centred
+    n, total = len(products), float(np.trace(products))
+    values = eigh(products, eigvals_only=True, subset_by_index=[n - n_dims, n - 1])
+    return float(min(values.sum() / total, 1.0)) if total > 0 else float("nan")
 
 
 def _detours(points: NDArray, sources: NDArray, k: int) -> NDArray[np.float64]:
