@@ -18,7 +18,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not modules_after("import interp") & (HEAVY | {"numpy"})
 
 
-@pytest.mark.parametrize("module", ["interp.errors", "interp.runs.folder", "interp.stats", "interp.cli"])
+@pytest.mark.parametrize(
+    "module", ["interp.errors", "interp.runs.folder", "interp.stats", "interp.geometry", "interp.cli"]
+)
 def test_the_light_modules_stay_light(module):
     assert not modules_after(f"import {module}") & HEAVY
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from interp.evidence.fits import span_of
-from interp.evidence.holdouts import row_spearman
 from interp.evidence.order import sharing
 from interp.evidence.panel import UNKNOWN
-from interp.extraction.let import LetProblem, angles
+from interp.extraction.let import LetProblem
+from interp.geometry.distances import angles
+from interp.geometry.ranks import row_spearman
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

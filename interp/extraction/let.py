@@ -27,6 +27,7 @@ import scipy.linalg
 
 from interp.errors import InputError
 from interp.extraction.span import SpanBasis
+from interp.geometry.distances import angles
 from interp.runs.seeds import stream
 from interp.runs.workers import one_thread_each, processors
 
@@ -41,7 +42,6 @@ ALPHAS = (0.01, 0.1, 1.0)
 RIDGES = (0.001, 0.03, 1.0)
 N_STARTS = 5
 MAX_ITER = 3000
-COSINE_LIMIT = 1.0 - 1e-7
 # The informed start puts the largest ruler distance at this angle; under pi, so that the target is not folded over.
 START_ANGLE = 0.75 * np.pi
 # Ridge of the informed start, as a share of the mean variance along the span's directions.
@@ -181,28 +181,6 @@ class LetFit:
         """Distances in ruler units between rows in the raw features (row, feature), (row, other row)."""
         latents = self.transform(features)
         return self.arcs(latents, None if others is None else self.transform(others))
-
-
-def angles(latents: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Angles about the origin, with the clipped cosine of the fit.
-
-    Parameters
-    ----------
-    latents, others
-        (row, latent) and (other row, latent).
-
-    Returns
-    -------
-    numpy.ndarray
-        Radians, (row, other row). A latent at the origin is at a right angle to everything.
-    """
-    cosine = _unit(latents) @ _unit(others).T
-    return np.arccos(np.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT))
-
-
-def _unit(latents: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(latents, axis=1, keepdims=True)
-    return np.divide(latents, norms, out=np.zeros_like(latents), where=norms > 0)
 
 
 def fit_let(
