@@ -14,7 +14,7 @@ import numpy as np
 
 from interp.errors import InputError
 from interp.geometry.measured import Measured
-from interp.geometry.threads import each, workers
+from interp.runs.workers import each, workers_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,7 +308,7 @@ def _sums(
     if memory < pair:
         msg = f"{memory} bytes do not hold one row of distances of {n} points in two spaces; give at least {pair}."
         raise InputError(msg)
-    threads = max(1, min(workers(n_threads), memory // pair))
+    threads = max(1, min(workers_asked(n_threads), memory // pair))
     rows = max(1, min(max(first.block_rows, second.block_rows), memory // (pair * threads)))
     found = np.empty((4 if both else 2, n))
 
@@ -322,6 +322,6 @@ def _sums(
         if both:
             neighbour_errors(a, b, start, k, (first.tie, second.tie), part[2], part[3])
 
-    each(block, range(0, n, rows), threads)
+    each(block, range(0, n, rows), n_workers=threads)
     totals = [math.fsum(row) for row in found]
     return list(zip(totals[::2], totals[1::2], strict=True))

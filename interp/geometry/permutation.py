@@ -13,7 +13,7 @@ from interp.errors import InputError
 from interp.geometry.agreement import CONSTANT, MIN_STAGES, PAIR_KINDS, too_few
 from interp.geometry.ranks import row_ranks, snapped
 from interp.geometry.resampling import one_each
-from interp.geometry.threads import each, workers
+from interp.runs.workers import each, workers_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,7 +125,7 @@ def blocked_permutation(
         msg = f"Distances of {len(labels)} points must be finite, (point, point); shape {distances.shape} was given."
         raise InputError(msg)
     codes, labels = np.unique(labels, return_inverse=True)
-    statistics = _Statistics(distances, ruler[np.ix_(codes, codes)], study, labels, kinds, workers(n_threads))
+    statistics = _Statistics(distances, ruler[np.ix_(codes, codes)], study, labels, kinds, workers_asked(n_threads))
     ways = arrangements(labels, groups)
     exact = ways <= n
     drawn = _all(labels, groups) if exact else relabellings(labels, groups, n, rng)
@@ -267,7 +267,7 @@ class _Statistics:
         count, n = np.zeros(len(self.kinds), dtype=np.int64), 0
         for relabelled in drawn:
             parts = np.array_split(relabelled, min(self.n_threads, len(relabelled)))
-            values = np.concatenate(each(self, parts, len(parts)))
+            values = np.concatenate(each(self, parts, n_workers=len(parts)))
             count += (values >= observed - margin).sum(axis=0)
             n += len(relabelled)
         return count, n

@@ -60,6 +60,22 @@ def processors() -> int:
     return max(1, min(there, most, _quota() or there))
 
 
+def workers_asked(n_threads: int | None) -> int:
+    """Return the number of threads that a caller asked for; `processors` when None.
+
+    Raises
+    ------
+    InputError
+        The number is under 1.
+    """
+    if n_threads is None:
+        return processors()
+    if n_threads < 1:
+        msg = f"n_threads is {n_threads}; give at least 1, or None for one per processor."
+        raise InputError(msg)
+    return n_threads
+
+
 def processors_for(bytes_each: int) -> int:
     """Return how many pieces of work to do at a time when each holds so many bytes."""
     return max(1, min(processors(), int(MEMORY_SHARE * _memory() / max(1, bytes_each))))
