@@ -155,8 +155,17 @@ def _rulers(
         for kind in PAIR_KINDS:
             for name in ("spearman", "pearson"):
                 draws = np.array([getattr(null[kind], name).value for null in nulls])
-                words = {"metric": metric, "pairs": kind, "null": STAGES, "draws": draws, "n": found[kind].n_pairs}
-                yield _row(f"{name} with the ruler", getattr(found[kind], name), **words)
+                agreement = found[kind]
+                row = _row(
+                    f"{name} with the ruler",
+                    getattr(agreement, name),
+                    metric=metric,
+                    pairs=kind,
+                    null=STAGES,
+                    draws=draws,
+                    n=agreement.n_pairs,
+                )
+                yield row
         left = nuisance_correlation(distances, ruler, **nuisance)
         draws = np.array([nuisance_correlation(distances, other, **nuisance).value for other in others])
         yield _row(
