@@ -1,6 +1,7 @@
 """Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
+from interp.evidence.branches import branch_table
 from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
@@ -27,9 +28,11 @@ from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
 from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
-from interp.evidence.verdict import verdict
+from interp.evidence.sensitivity import ruler_sensitivity
+from interp.evidence.verdict import ALPHA, verdict
 
 __all__ = [
+    "ALPHA",
     "CHOSEN",
     "COEXPRESSION",
     "COOCCURRENCE",
@@ -51,6 +54,7 @@ __all__ = [
     "Settings",
     "Solver",
     "arm_of",
+    "branch_table",
     "coexpression",
     "cooccurrence",
     "donor_values",
@@ -66,6 +70,7 @@ __all__ = [
     "randomised",
     "read_cells_by_donor",
     "read_choices",
+    "ruler_sensitivity",
     "screening_scores",
     "secondary_endpoints",
     "true_loadings",

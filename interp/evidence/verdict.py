@@ -68,8 +68,9 @@ def verdict(
     Returns
     -------
     dict
-        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``ceilings``, ``readable`` and
-        ``model_specific`` with status, reason and numbers against every null family and control.
+        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``base`` (the largest mean of a null
+        family and how far above it the value lies), ``ceilings``, ``readable`` and ``model_specific`` with status,
+        reason and numbers against every null family and control.
 
     Raises
     ------
@@ -145,10 +146,18 @@ class _Endpoint:
             "donors_left_out": self.n_incomplete,
             "minimum_effect": self.minimum,
             "headroom": headroom,
+            "base": self._base(value),
             "ceilings": {name: value - c.effect for name, c in self.ceilings.items()},
             "readable": self._readable(),
             "model_specific": self._specific(q, headroom),
         }
+
+    def _base(self, value: float) -> dict[str, Any]:
+        """The largest mean of the null families, which the endpoint has on this panel by itself; it decides nothing."""
+        largest = max(self.families.values(), key=lambda c: c.null_mean, default=None)
+        if largest is None:
+            return {"family": None, "mean": float("nan"), "above_by": float("nan")}
+        return {"family": largest.name, "mean": largest.null_mean, "above_by": value - largest.null_mean}
 
     def _readable(self) -> dict[str, Any]:
         value = float(self.observed.mean()) if self.donors else float("nan")
