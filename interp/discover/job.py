@@ -308,7 +308,8 @@ class Job:
         table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])
         judged: dict[str, Any] = {"endpoints": {}}
         if self.splits:
-            judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed)
+            families = evidence.null_families(self.panel)
+            judged = evidence.verdict(table, nulls=families, headroom=self._headroom(), seed=self.settings.seed)
         write_json(self.path / "verdict.json", judged)
 
     def _export(self) -> None:

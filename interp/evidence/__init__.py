@@ -22,14 +22,15 @@ from interp.evidence.gates import frozen_gates, gates
 from interp.evidence.headroom import TRUE_LOADINGS, oracle, true_loadings
 from interp.evidence.holdouts import PAIRS
 from interp.evidence.negative import negative_control, negative_panel
-from interp.evidence.nulls import FAMILIES as NULL_FAMILIES
-from interp.evidence.nulls import null_arms
+from interp.evidence.nulls import FAMILIES, WITHIN_STUDIES, null_arms, null_families
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
 from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
 from interp.evidence.sensitivity import ruler_sensitivity
 from interp.evidence.verdict import ALPHA, verdict
+
+NULL_FAMILIES = (*FAMILIES, WITHIN_STUDIES)
 
 __all__ = [
     "ALPHA",
@@ -65,6 +66,7 @@ __all__ = [
     "negative_panel",
     "no_operator",
     "null_arms",
+    "null_families",
     "oracle",
     "order_endpoint",
     "randomised",

@@ -15,7 +15,7 @@ from interp.evidence.arms import CHOSEN
 from interp.evidence.comparison import NULL_PERCENTILE, Comparison, by_arm, compare
 from interp.evidence.controls import CONTROLS
 from interp.evidence.endpoints import BRANCH, PSEUDOTIME, STAGE
-from interp.evidence.nulls import FAMILIES, LOOK_UP, SHUFFLED_RULER
+from interp.evidence.nulls import FAMILIES, LOOK_UP, SHUFFLED_RULER, WITHIN_STUDIES
 from interp.evidence.order import ORDER
 from interp.runs.seeds import stream
 from interp.stats import benjamini_hochberg, bootstrap_interval
@@ -40,7 +40,7 @@ SPECIFIC, NOT_SPECIFIC = "model-specific", "not model-specific"
 def verdict(
     controls: pd.DataFrame,
     *,
-    nulls: Sequence[str] = FAMILIES,
+    nulls: Sequence[str] | None = None,
     expected: Sequence[str] = CONTROLS,
     minimum: Mapping[str, float] | None = None,
     headroom: Mapping[str, float] | None = None,
@@ -54,7 +54,8 @@ def verdict(
         Columns endpoint, control, draw, donor, value. The arm under test is called ``chosen``; arms named in `nulls`
         are null families, all others matched controls.
     nulls
-        Names of the null families.
+        Names of the null families that a readable result must pass, from `null_families`; by default `FAMILIES`, and
+        `WITHIN_STUDIES` where the table has it.
     expected
         Names of the controls that a claim of model-specific needs.
     minimum
@@ -83,6 +84,8 @@ def verdict(
         what = "lacks the columns" if missing else f"has no arm {CHOSEN!r}, only"
         msg = f"The table of controls {what} {found}."
         raise InputError(msg)
+    if nulls is None:
+        nulls = (*FAMILIES, *({WITHIN_STUDIES} & set(controls["control"])))
     minimum = {**MINIMUM_EFFECT, **(minimum or {})}
     endpoints = sorted(set(controls["endpoint"]), key=lambda name: (name != ORDER, name))
     judged = {
