@@ -90,7 +90,8 @@ def _model_check(run: Path) -> str:
 def _verdicts(judged: dict[str, Any]) -> str:
     rows = [
         {
-            "endpoint": name, "value": found["value"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
+            "endpoint": name, "value": found["value"], "largest null mean": found["base"]["mean"],
+            "above it by": found["base"]["above_by"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
             "donors": found["n_donors"], "headroom": found["headroom"], "readable": found["readable"]["status"],
             "p (nulls)": found["readable"]["p"], "model-specific": found["model_specific"]["status"],
             "p (controls)": found["model_specific"]["p"], "q": found["model_specific"]["q"],
@@ -177,7 +178,13 @@ def _gates(run: Path) -> str:
         "at_floor",
         "reason",
     )
-    return markdown(gates, {name: name for name in columns if name in gates})
+    table = markdown(gates, {name: name for name in columns if name in gates})
+    if not (gates["panel"] == "external").any():
+        return table
+    return (
+        "On the external panel nothing is refitted: its group gates are within group under a frozen head, and hold nothing "
+        "out.\n\n" + table
+    )
 
 
 def _negative(run: Path) -> str:

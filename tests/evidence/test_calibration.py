@@ -6,7 +6,7 @@ import pytest
 from interp.evidence import WHOLE
 from interp.evidence.calibration import PLANTED, CalibrationSizes, calibrate, world_panel
 from interp.evidence.gates import THRESHOLDS
-from interp.evidence.nulls import FAMILIES
+from interp.evidence.nulls import FAMILIES, WITHIN_STUDIES
 from interp.evidence.verdict import READABLE
 
 STAGES = ("HSC", "CMP", "GMP", "neutrophil", "erythroblast", "CLP", "naive B", "NK")
@@ -32,8 +32,9 @@ def test_labels_without_order_are_told_from_order_by_their_base_level(worlds):
 
 
 def test_every_family_and_every_gate_is_in_the_result(worlds):
-    for found in worlds.values():
-        assert set(found.order["readable"]["against"]) == set(FAMILIES)
+    for world, found in worlds.items():
+        more = {WITHIN_STUDIES} if world == "study-is-stage" else set()
+        assert set(found.order["readable"]["against"]) == {*FAMILIES, *more}
         assert {row["gate"] for row in found.gates} == set(THRESHOLDS)
 
 
