@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from interp.evidence.holdouts import PAIRS, row_spearman
+from interp.evidence.holdouts import MIN_STAGES, PAIRS, row_spearman
 from interp.evidence.order import order_endpoint
 from interp.runs.seeds import stream
 from interp.stats import bootstrap_interval
@@ -113,12 +113,11 @@ def _row(entry: _Entry, order: pd.DataFrame, seed: int) -> dict:
     by_split = answered.groupby(["donor", "split"])["value"].mean()
     donors = by_split.groupby(level="donor").mean().to_numpy()
     status, reason = entry.status, entry.reason
-    if status == REFITTED and not len(donors):
-        status, reason = MISSING, "no left-out stage has four others at distances that differ"
+    if not len(donors):
+        status = MISSING if status == REFITTED else status
+        reason = reason or f"no unseen donor has a left-out stage with {MIN_STAGES} others at distances that differ"
     lo, hi = (
-        bootstrap_interval(donors, rng=stream(seed, f"evidence ruler {entry.ruler.name}"))
-        if len(donors)
-        else (float("nan"), float("nan"))
+        bootstrap_interval(donors, rng=stream(seed, "evidence rulers")) if len(donors) else (float("nan"), float("nan"))
     )
     return {
         "ruler": entry.ruler.name,

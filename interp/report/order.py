@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from interp.evidence import ALPHA, NULL_FAMILIES, ORDER
+from interp.evidence import ALPHA, ORDER
+from interp.evidence.nulls import FAMILIES
 from interp.report.tables import markdown, shown
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def null_tables(judged: dict[str, Any]) -> str:
                 f"{shown(against[hardest]['percentile'])} ({hardest})"
             )
     if not rows:
-        return f"None of {', '.join(NULL_FAMILIES)} could be drawn."
+        return f"None of {', '.join(FAMILIES)} could be drawn."
     return (
         markdown(pd.DataFrame(rows)) + "\n\nThe maximum over the families; the decision stays with each family, all of "
         "which a readable result passes:\n\n" + "\n".join(lines)

@@ -182,8 +182,8 @@ def _gates(run: Path) -> str:
     if not (gates["panel"] == "external").any():
         return table
     return (
-        "On the external panel nothing is refitted: its group gates are within group under a frozen head, and hold nothing "
-        "out.\n\n" + table
+        "On the external panel nothing is refitted: its group gates are within group under a frozen head, and hold "
+        "nothing out.\n\n" + table
     )
 
 

@@ -36,7 +36,8 @@ def test_rulers_that_move_no_edge_of_the_panel_are_the_same_here_and_not_fitted(
         assert (row["status"] == SAME) == np.array_equal(other.of(panel.labels.stages), here), name
     same = table[table["status"] == SAME]
     assert len(same)
-    assert set(same["order"]) == {table.loc["hops", "order"]}
+    for name in ("order", "lo", "hi"):
+        assert set(same[name]) == {table.loc["hops", name]}
     assert set(order["arm"]) == set(table.index[table["status"].isin([MAIN, REFITTED])])
 
 
