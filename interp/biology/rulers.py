@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError
+from interp.runs.hashes import sha256_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,8 +50,21 @@ class Ruler:
     source: str
 
     def __post_init__(self) -> None:
-        """Refuse what is no ruler."""
+        """Refuse what is no ruler; take off what rounding in a file left of asymmetry and below zero."""
         _check(self.name, self.stages, self.matrix)
+        clean = np.maximum((self.matrix + self.matrix.T) / 2, 0.0)
+        np.fill_diagonal(clean, 0.0)
+        object.__setattr__(self, "matrix", clean)
+
+    def __contains__(self, stage: object) -> bool:
+        """Whether the ruler has distances of this stage."""
+        return stage in self.stages
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, source and hash of the distances; what a run records of its ruler."""
+        digest = sha256_json({"stages": self.stages, "distances": self.matrix.tolist()})
+        return {"name": self.name, "source": self.source, "sha256": digest}
 
     def __repr__(self) -> str:
         """Say what it measures."""
@@ -75,6 +89,41 @@ class Ruler:
             raise InputError(msg)
         places = np.array([at[stage] for stage in names], dtype=np.int64)
         return self.matrix[np.ix_(places, places)]
+
+    def in_hops(self, graph: StageGraph, stages: Iterable[str]) -> np.ndarray:
+        """Return the distances between stages in a unit that makes them as long as hops are, in the mean square.
+
+        A ruler in days or in hours says the same, and the weights of the adaptor's loss mean the same under both.
+
+        Parameters
+        ----------
+        graph
+            Stage graph that gives the hops.
+        stages
+            Stage names, repeats allowed; the unit depends on which there are, not on how often.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (stage, stage); hops themselves come back as they are.
+
+        Raises
+        ------
+        InputError
+            The ruler or the graph does not know a stage.
+
+        Examples
+        --------
+        >>> from interp.biology import StageGraph
+        >>> table = pd.DataFrame([[0, 5], [5, 0]], index=["HSC", "NK"], columns=["HSC", "NK"])
+        >>> days = Ruler.from_matrix(table, source="sampling day", independent_of_model=True)
+        >>> days.in_hops(StageGraph.hematopoiesis(), ["HSC", "NK"]).tolist()
+        [[0.0, 3.0], [3.0, 0.0]]
+        """
+        names = list(stages)
+        distinct = list(dict.fromkeys(names))
+        own, hops = np.linalg.norm(self.of(distinct)), np.linalg.norm(graph.ruler(distinct))
+        return self.of(names) * (hops / own if own > 0 else 1.0)
 
     @classmethod
     def hops(cls, graph: StageGraph, name: str = HOPS) -> Ruler:
@@ -222,11 +271,13 @@ def _check(name: str, stages: Sequence[str], matrix: np.ndarray) -> None:
         what = f"{', '.join(twice)} stand twice" if twice else f"{n} stages with a matrix of shape {matrix.shape}"
         msg = f"the ruler {name!r} has {what}; give at least two stages, once each, and one distance per pair"
         raise InputError(msg)
+    with np.errstate(invalid="ignore"):  # infinite on both sides, which is said anyway
+        asymmetric = np.abs(matrix - matrix.T) > TOLERANCE
     faults = {
         "is incomplete or not connected": ~np.isfinite(matrix),
         "is negative": matrix < -TOLERANCE,
         "is not zero on the diagonal": np.eye(n, dtype=bool) & (np.abs(matrix) > TOLERANCE),
-        "is asymmetric": np.abs(matrix - matrix.T) > TOLERANCE,
+        "is asymmetric": asymmetric,
     }
     for words, where in faults.items():
         if where.any():

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from interp import evidence
+from interp.biology import sensitivity_rulers
 from interp.cells.anchors import anchors
 from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
-from interp.discover.plan import disjoint_report, label_report, plan_genes, plan_splits
+from interp.discover.plan import check_ruler, disjoint_report, label_report, plan_genes, plan_splits
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
 from interp.heads import score_table, write_head_tables
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from interp.biology import StageGraph
+    from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
     from interp.discover.settings import DiscoverSettings
     from interp.extraction.algorithm import CompactAlgorithm
@@ -59,16 +60,18 @@ class Job:
         *,
         settings: DiscoverSettings,
         graph: StageGraph,
+        ruler: Ruler,
         name: str,
     ) -> None:
         self.folder, self.path, self.model, self.name = folder, folder.path, model, name
-        self.settings, self.graph = settings, graph
+        self.settings, self.graph, self.ruler = settings, graph, ruler
         self.panels = panels if panels.negative is None else replace(panels, negative=without_stages(panels.negative))
+        check_ruler(self.panels, ruler)
         self.splits = plan_splits(panels.internal, settings.n_splits, settings.seed)
         self.genes = plan_genes(self.panels, self.splits, model.vocabulary.genes, settings.genes)
         union = sorted(set().union(*self.genes.values()))
         self.anchors = anchors(panels.internal, union)
-        self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits)
+        self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits, ruler=ruler)
         self.solver = evidence.Solver(seed=settings.seed)
         self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
         self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
@@ -77,6 +80,7 @@ class Job:
         """Run all steps in order; a step is redone when what it uses, or an earlier step's output, has changed."""
         settings = asdict(self.settings)
         known: dict[str, Any] = {**self.identity, "graph": self.graph.to_frame().to_dict("list")}
+        known["ruler"] = self.ruler.identity
 
         def do(name: str, outputs: list[str], make: Callable[[], None], uses: Sequence[str] = ()) -> None:
             known.update({key: settings[key] for key in uses})
@@ -91,6 +95,8 @@ class Job:
         do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
         do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
         do("nulls", ["nulls.csv", "null_order.csv"], self._measure_nulls, ["label_nulls", "other_nulls"])
+        do("rulers", ["rulers.csv", "ruler_order.csv"], self._vary_ruler)
+        do("branches", ["branches.csv"], self._split_by_branch)
         do("headroom", ["headroom.csv"], self._measure_headroom)
         do("algorithm", ["operators", "latents.csv"], self._fit_algorithm, ["final_starts"])
         do("external", ["external.csv"], self._try_outside)
@@ -183,6 +189,19 @@ class Job:
         write_csv(self.path / "null_order.csv", order)
         write_csv(self.path / "nulls.csv", values)
 
+    def _vary_ruler(self) -> None:
+        others, seed = sensitivity_rulers(self.graph), self.settings.seed
+        table, order = evidence.ruler_sensitivity(
+            self.panel, self.chosen, self.ruler, others, self.graph, self.solver, seed=seed
+        )
+        write_csv(self.path / "ruler_order.csv", order)
+        write_csv(self.path / "rulers.csv", table)
+
+    def _split_by_branch(self) -> None:
+        order, nulls = (pd.read_csv(self.path / name) for name in ("order.csv", "null_order.csv"))
+        table = evidence.branch_table(self.panel, self.graph, order, nulls, seed=self.settings.seed)
+        write_csv(self.path / "branches.csv", table)
+
     def _measure_headroom(self) -> None:
         loadings = evidence.true_loadings(self.panels.internal)
         known = loadings is not None and bool(self.splits)
@@ -214,12 +233,14 @@ class Job:
             choice.settings.ridge,
             self.settings.final_starts,
             self.settings.seed,
+            self.ruler,
         )
 
     @cached_property
     def algorithm(self) -> CompactAlgorithm:
         """The folded algorithm, before anything was said of it."""
-        provenance = {"model": self.name, **self.identity, "settings": asdict(self.settings)}
+        provenance = {"model": self.name, **self.identity, "ruler": self.ruler.identity}
+        provenance["settings"] = asdict(self.settings)
         name = f"hematopoiesis-{self.name.removeprefix('scgpt-')}"
         return self.final.algorithm(name, self.panels.internal, provenance)
 
@@ -248,7 +269,7 @@ class Job:
         rows = evidence.gates(self.panel, self.chosen, self.solver, **seeds)
         if self.panels.external is not None:
             outside = anchors(self.panels.external, self.final.operator.genes)
-            panel = evidence.Panel.from_anchors(outside, self.graph, (), "external")
+            panel = evidence.Panel.from_anchors(outside, self.graph, (), "external", self.ruler)
             rows += evidence.frozen_gates(panel, self.final.latents(outside.features), outside.features, **seeds)
         write_json(self.path / "gates.json", rows)
 
@@ -261,7 +282,7 @@ class Job:
         donors = other.obs["donor"].to_numpy()
         n_splits = min(settings.n_splits, len(set(donors)))
         panel = evidence.negative_panel(
-            other, self.graph, donor_folds(donors, n_splits, settings.seed) if n_splits > 1 else []
+            other, self.graph, donor_folds(donors, n_splits, settings.seed) if n_splits > 1 else [], self.ruler
         )
         features = self.final.operator.apply(other.features)
         fitted = self.choices[evidence.WHOLE].settings
@@ -269,7 +290,8 @@ class Job:
             "negative", lambda _: features, settings={s.id: fitted for s in (*panel.splits, panel.whole)}
         )
         draws = {"seed": settings.seed, "n_draws": settings.negative_draws}
-        write_csv(self.path / "negative.csv", evidence.negative_control(panel, arm, self.graph, self.solver, **draws))
+        table = evidence.negative_control(panel, arm, self.graph, self.solver, **draws, ruler=self.ruler)
+        write_csv(self.path / "negative.csv", table)
 
     def _negative_anchors(self, cells: AnnData) -> Anchors:
         """Average the negative cells; genes that they were not measured for stand at the internal anchors' mean."""
@@ -286,7 +308,8 @@ class Job:
         table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])
         judged: dict[str, Any] = {"endpoints": {}}
         if self.splits:
-            judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed)
+            families = evidence.null_families(self.panel)
+            judged = evidence.verdict(table, nulls=families, headroom=self._headroom(), seed=self.settings.seed)
         write_json(self.path / "verdict.json", judged)
 
     def _export(self) -> None:
@@ -296,7 +319,9 @@ class Job:
             for name, found in endpoints.items()
         }
         metrics = {
-            name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")} for name, found in endpoints.items()
+            name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")}
+            | {"largest_null_mean": found["base"]["mean"], "above_it_by": found["base"]["above_by"]}
+            for name, found in endpoints.items()
         }
         self.algorithm.described(verdict=words, metrics=metrics).save(self.path / "algorithm")
 

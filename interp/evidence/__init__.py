@@ -1,6 +1,7 @@
 """Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
+from interp.evidence.branches import branch_table
 from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
@@ -21,15 +22,18 @@ from interp.evidence.gates import frozen_gates, gates
 from interp.evidence.headroom import TRUE_LOADINGS, oracle, true_loadings
 from interp.evidence.holdouts import PAIRS
 from interp.evidence.negative import negative_control, negative_panel
-from interp.evidence.nulls import FAMILIES as NULL_FAMILIES
-from interp.evidence.nulls import null_arms
+from interp.evidence.nulls import FAMILIES, WITHIN_STUDIES, null_arms, null_families
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
 from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
-from interp.evidence.verdict import verdict
+from interp.evidence.sensitivity import ruler_sensitivity
+from interp.evidence.verdict import ALPHA, verdict
+
+NULL_FAMILIES = (*FAMILIES, WITHIN_STUDIES)
 
 __all__ = [
+    "ALPHA",
     "CHOSEN",
     "COEXPRESSION",
     "COOCCURRENCE",
@@ -51,6 +55,7 @@ __all__ = [
     "Settings",
     "Solver",
     "arm_of",
+    "branch_table",
     "coexpression",
     "cooccurrence",
     "donor_values",
@@ -61,11 +66,13 @@ __all__ = [
     "negative_panel",
     "no_operator",
     "null_arms",
+    "null_families",
     "oracle",
     "order_endpoint",
     "randomised",
     "read_cells_by_donor",
     "read_choices",
+    "ruler_sensitivity",
     "screening_scores",
     "secondary_endpoints",
     "true_loadings",

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.evidence import CHOSEN, HEAD_NULL, NULL_FAMILIES, ORDER
+from interp.evidence import CHOSEN, HEAD_NULL, ORDER
 from interp.heads import tied_with_best
+from interp.report.order import branches, headline, null_tables, rulers
 from interp.report.tables import markdown, shown
 from interp.runs.files import write_text
 from interp.runs.seeds import stream
@@ -36,12 +37,14 @@ def write_summary(run: Path, title: str) -> None:
     config = json.loads((run / "config.json").read_text())
     parts = [
         f"# {title}",
-        _answer(judged),
+        headline(judged),
         "## Panel\n\n" + _panel(run),
         "## Does the model fit the cells?\n\n" + _model_check(run),
         "## Verdict per endpoint\n\n" + _verdicts(judged),
         "## Controls\n\n" + _controls(run, judged),
-        "## Nulls\n\n" + _nulls(judged),
+        "## Nulls\n\n" + null_tables(judged),
+        "## Branches\n\n" + branches(run),
+        "## Rulers\n\n" + rulers(run),
         "## Heads\n\n" + _heads(run),
         "## Gates\n\n" + _gates(run),
         "## Negative control\n\n" + _negative(run),
@@ -51,21 +54,10 @@ def write_summary(run: Path, title: str) -> None:
     write_text(run / "summary.md", "\n\n".join(parts) + "\n")
 
 
-def _answer(judged: dict[str, Any]) -> str:
-    found = judged["endpoints"].get(ORDER)
-    if found is None:
-        return "**Undecided.** The order endpoint could not be computed in any donor."
-    readable, specific = found["readable"], found["model_specific"]
-    return (
-        f"**Order of a left-out stage in unseen donors: {shown(found['value'])} (95 % interval {shown(found['lo'])} to "
-        f"{shown(found['hi'])}, {found['n_donors']} donors): {readable['status']}, {specific['status']}.**\n\n"
-        f"- {readable['status']}: {readable['reason']}\n- {specific['status']}: {specific['reason']}"
-    )
-
-
 def _panel(run: Path) -> str:
     latents = pd.read_csv(run / "latents.csv", index_col=0)
     splits = json.loads((run / "splits.json").read_text())
+    ruler = json.loads((run / "config.json").read_text())["ruler"]
     studies = latents.groupby("study").agg(
         donors=("donor", "nunique"),
         anchors=("donor", "size"),
@@ -77,13 +69,14 @@ def _panel(run: Path) -> str:
     unmapped = labels[labels["status"] != "exact"][["panel", "label", "study", "n_cells", "status", "branch"]]
     disjoint = pd.read_csv(run / "disjoint.csv")
     text = [
-        f"{len(latents)} anchors on {len(splits['genes']['all'])} genes, {len(splits['splits'])} donor splits.",
+        f"{len(latents)} anchors on {len(splits['genes']['all'])} genes, {len(splits['splits'])} donor splits. Ruler: "
+        f"{ruler['name']} ({ruler['source']}).",
         markdown(studies.reset_index()),
         "Labels that stand for no single stage:\n\n" + (markdown(unmapped) if len(unmapped) else "none."),
     ]
     if len(disjoint):
-        columns = {name: name for name in ("panel", "check", "status", "n_shared", "examples")}
-        text.append("Disjointness from the internal panel:\n\n" + markdown(disjoint, columns))
+        columns = {name: name for name in ("panel", "other", "check", "status", "n_shared", "examples")}
+        text.append("Disjointness of the panels, two by two:\n\n" + markdown(disjoint, columns))
     return "\n\n".join(text)
 
 
@@ -97,7 +90,8 @@ def _model_check(run: Path) -> str:
 def _verdicts(judged: dict[str, Any]) -> str:
     rows = [
         {
-            "endpoint": name, "value": found["value"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
+            "endpoint": name, "value": found["value"], "largest null mean": found["base"]["mean"],
+            "above it by": found["base"]["above_by"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
             "donors": found["n_donors"], "headroom": found["headroom"], "readable": found["readable"]["status"],
             "p (nulls)": found["readable"]["p"], "model-specific": found["model_specific"]["status"],
             "p (controls)": found["model_specific"]["p"], "q": found["model_specific"]["q"],
@@ -127,19 +121,6 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
         "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, "
         "fit and splits.\n\n" + markdown(means.loc[first].reset_index())
     )
-
-
-def _nulls(judged: dict[str, Any]) -> str:
-    rows = [
-        {
-            "endpoint": name, "family": family, "draws": c["n_draws"], "observed": found["value"],
-            "95th percentile": c["percentile"], "p over draws": c["p_draws"], "at floor": c["at_floor"],
-            "p over donors": c["p_donors"],
-        }
-        for name, found in judged["endpoints"].items()
-        for family, c in found["readable"]["against"].items()
-    ]  # fmt: skip
-    return markdown(pd.DataFrame(rows)) if rows else f"None of {', '.join(NULL_FAMILIES)} could be drawn."
 
 
 def _heads(run: Path) -> str:
@@ -197,7 +178,13 @@ def _gates(run: Path) -> str:
         "at_floor",
         "reason",
     )
-    return markdown(gates, {name: name for name in columns if name in gates})
+    table = markdown(gates, {name: name for name in columns if name in gates})
+    if not (gates["panel"] == "external").any():
+        return table
+    return (
+        "On the external panel nothing is refitted: its group gates are within group under a frozen head, and hold "
+        "nothing out.\n\n" + table
+    )
 
 
 def _negative(run: Path) -> str:
@@ -205,8 +192,12 @@ def _negative(run: Path) -> str:
         table = pd.read_csv(run / "negative.csv")
     except pd.errors.EmptyDataError:
         return "No negative panel was given."
-    return "Non-hematopoietic cell types, one random stage each, many draws: how often the gates pass.\n\n" + markdown(
-        table
+    if table.empty:
+        return "No negative panel was given."
+    return (
+        f"Non-hematopoietic cell types, one random stage each, refitted, {table['draws'].max()} draws. The figure is "
+        "the pass rate, of the draws that are computable: a gate that random stages pass says nothing of the stages."
+        "\n\n" + markdown(table)
     )
 
 
@@ -227,4 +218,19 @@ def _external(run: Path) -> str:
                 "donors": len(values),
             }
         )
-    return "Single cells, refitted on nothing.\n\n" + markdown(pd.DataFrame(rows))
+    text = f"Single cells under the frozen algorithm; nothing is refitted and so nothing held out. {_zero_shot(run)}"
+    return f"{text}\n\n{markdown(pd.DataFrame(rows))}"
+
+
+def _zero_shot(run: Path) -> str:
+    """Say which external donors stand in no other panel; only those are zero-shot."""
+    donors = pd.read_csv(run / "external.csv")["donor"].nunique()
+    checks = pd.read_csv(run / "disjoint.csv")
+    pairs = checks[(checks["panel"] == "external") | (checks["other"] == "external")]
+    shared = int(pairs[pairs["check"] == "donors"]["n_shared"].sum())
+    if shared:
+        return f"{shared} of {donors} donors stand in another panel, so this is not zero-shot."
+    return (
+        f"Zero-shot: its {donors} donors stand in no other panel. Whether the model saw them when it was trained is "
+        "not known here."
+    )

@@ -112,3 +112,29 @@ def test_files_of_both_kinds_are_read(tmp_path):
         assert ruler.of(["A", "B", "C"]).tolist() == table.to_numpy().tolist()
     with pytest.raises(InputError, match="there is no file"):
         read_ruler(tmp_path / "none.csv", **WORD)
+
+
+def test_a_unit_says_nothing_and_hops_stay_as_they_are():
+    stages = ["HSC", "CLP", "NK", "naive B", "NK"]
+    hops = Ruler.hops(GRAPH)
+    assert hops.in_hops(GRAPH, stages).tobytes() == hops.of(stages).tobytes()
+    names = stages[:4]
+    hours = Ruler.from_matrix(pd.DataFrame(24 * hops.of(names), names, names), **WORD)
+    np.testing.assert_allclose(hours.in_hops(GRAPH, stages), hops.of(stages), rtol=1e-12)
+    depth = Ruler.depth_only(GRAPH).in_hops(GRAPH, names)
+    assert np.square(depth).mean() == pytest.approx(np.square(hops.of(names)).mean())
+
+
+def test_rounding_in_a_file_leaves_an_exact_ruler():
+    ruler = Ruler.from_matrix(square([[1e-9, 1, 2], [1.0000002, 0, -1e-8], [2, -1e-8, 0]]), **WORD)
+    assert np.array_equal(ruler.matrix, ruler.matrix.T)
+    assert ruler.matrix.min() == 0
+    assert not ruler.matrix.diagonal().any()
+
+
+def test_identity_follows_the_distances_and_the_source():
+    table = square([[0, 1, 2], [1, 0, 3], [2, 3, 0]])
+    first, again = (Ruler.from_matrix(table, **WORD).identity for _ in range(2))
+    assert first == again
+    assert first != Ruler.from_matrix(2 * table, **WORD).identity
+    assert first != Ruler.from_matrix(table, source="a guess", independent_of_model=True).identity

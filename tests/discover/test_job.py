@@ -15,14 +15,16 @@ import pandas as pd
 import pytest
 import torch
 
-from interp.discover import discover
+from interp.biology import Ruler, StageGraph
+from interp.discover import Panels, discover
 from interp.discover.job import Job
+from interp.discover.plan import disjoint_report
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.runs.files import sha256_path
 from interp.runs.workers import WORKERS
 
-from .conftest import TINY, tiny_panels
+from .conftest import STAGES, TINY, tiny_panels
 
 OUTPUTS = (
     "config.json", "manifest.json", "splits.json", "scores.csv", "heads.csv", "gates.json", "controls.csv",
@@ -56,6 +58,68 @@ def test_every_control_and_null_is_in_the_tables(run):
         "stages permuted": 4, "ruler shuffled": 3, "cell type look-up code": 3, "features shuffled": 3,
         "neighbours rewired": 3,
     }  # fmt: skip
+
+
+def test_the_ruler_is_varied_and_the_branches_are_split_with_no_new_choice(run):
+    config, manifest = (json.loads((run / name).read_text()) for name in ("config.json", "algorithm/manifest.json"))
+    assert config["ruler"]["name"] == "hops"
+    assert manifest["provenance"]["ruler"] == config["ruler"]
+    rulers = pd.read_csv(run / "rulers.csv").set_index("ruler")
+    order = pd.read_csv(run / "controls.csv").query("endpoint == 'order' and control == 'chosen'")
+    assert rulers.loc["hops", "order"] == pytest.approx(order["value"].mean(), abs=1e-9)
+    assert {"main", "refitted", "same here"} == set(rulers["status"])
+    branches = pd.read_csv(run / "branches.csv").set_index("branch")
+    assert branches.loc["erythroid and megakaryocyte", "null_95"] > 0
+    assert branches.loc["T", "reason"] == "no anchor in this panel"
+    summary = (run / "summary.md").read_text()
+    assert "## Branches" in summary
+    assert "| depth only | refitted |" in summary
+
+
+def test_the_order_stands_beside_its_base_level_and_every_family(run):
+    summary = (run / "summary.md").read_text()
+    found = json.loads((run / "verdict.json").read_text())["endpoints"]["order"]
+    means = {family: c["null_mean"] for family, c in found["readable"]["against"].items()}
+    assert found["base"]["mean"] == max(means.values())
+    assert found["base"]["above_by"] == pytest.approx(found["value"] - max(means.values()))
+    top = summary.split("## Panel")[0]
+    assert f"{found['base']['above_by']:.4g} above the largest null mean, {max(means.values()):.4g}" in top
+    assert "The maximum over the families" in summary
+    assert "largest_null_mean" in (run / "algorithm" / "README.md").read_text()
+
+
+def test_no_two_panels_share_cells_or_donors_and_the_table_shows_every_pair(run):
+    table = pd.read_csv(run / "disjoint.csv")
+    pairs = {("external", "internal"), ("negative", "internal"), ("negative", "external")}
+    assert set(zip(table["panel"], table["other"], strict=True)) == pairs
+    assert table["ok"].all()
+    assert "Zero-shot: its 3 donors stand in no other panel" in (run / "summary.md").read_text()
+
+
+def test_donors_of_the_negative_panel_are_not_zero_shot_and_shared_cells_are_refused(panels):
+    external, negative = panels.external.copy(), panels.negative.copy()
+    negative.obs["donor"] = external.obs["donor"].iloc[0]
+    table = disjoint_report(Panels(panels.internal, external, negative))
+    row = table[(table["panel"] == "negative") & (table["other"] == "external") & (table["check"] == "donors")]
+    assert row["n_shared"].tolist() == [1]
+    with pytest.raises(InputError, match="the negative and the external panel share"):
+        disjoint_report(Panels(panels.internal, external, external))
+
+
+def test_a_ruler_that_lacks_a_stage_is_refused_before_any_work(panels, checkpoint, tmp_path):
+    names = [stage for stage in STAGES if stage != "GMP"]
+    table = pd.DataFrame(StageGraph.hematopoiesis().ruler(names), names, names)
+    ruler = Ruler.from_matrix(table, source="a textbook", independent_of_model=True)
+    with pytest.raises(InputError, match=r"incomplete for this panel.*GMP"):
+        discover(checkpoint, panels.internal, out=tmp_path / "run", settings=TINY, ruler=ruler)
+    short = Ruler.from_matrix(
+        pd.DataFrame(StageGraph.hematopoiesis().ruler(STAGES), STAGES, STAGES), source="x", independent_of_model=True
+    )
+    with pytest.raises(InputError, match="11 cell types, but the ruler has 6 stages"):
+        discover(
+            checkpoint, panels.internal, negative=panels.negative, out=tmp_path / "run", settings=TINY, ruler=short
+        )
+    assert not (tmp_path / "run" / "attention.zarr").exists()
 
 
 def test_every_head_is_held_against_its_own_shuffled_values(run):
