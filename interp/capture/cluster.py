@@ -35,6 +35,10 @@ END_SECONDS = 5
 _opening, _running, _writing = threading.Lock(), threading.Lock(), threading.Lock()
 
 
+class _GivenUpError(Exception):
+    """The capture of a part is no more."""
+
+
 def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequence[int]) -> None:
     """Compute and write parts on the client's workers; returns when all are written.
 
@@ -73,7 +77,7 @@ def run_parts(client: Any, work: CaptureWork, store: PartStore, numbers: Sequenc
             for number in _finished(client, futures, store):
                 bar.update(cells[number])
     finally:
-        # a part that a worker still computes finds its parcel gone, and is not written
+        # a worker that still computes a part finds the parcel gone, and stops
         shutil.rmtree(parcel, ignore_errors=True)
         # in a thread, as a worker that is gone is waited for
         ending = threading.Thread(target=_let_go, args=(client, list(futures)), daemon=True)
@@ -99,13 +103,21 @@ def do_part(number: int, *, folder: str, parcel: str, version: str) -> tuple[int
             return number, None  # by a worker that was lost before it could say so
         tokens = work.tokens(number)
         with _running, _worker_threads():
-            arrays = work.compute(tokens)
-        if Path(parcel).exists():  # else the capture was given up, or has ended without this worker
-            with _writing:
-                store.write(number, arrays)
+            arrays = work.compute(tokens, lambda _: _stop_without(parcel))
+        with _writing:
+            _stop_without(parcel)
+            store.write(number, arrays)
+    except _GivenUpError:
+        return number, None
     except InterpError as error:
         return number, type(error)(f"the worker on {socket.gethostname()}: {error}")
     return number, None
+
+
+def _stop_without(parcel: str) -> None:
+    """Stop a part whose capture was given up, or has ended without this worker."""
+    if not Path(parcel).exists():
+        raise _GivenUpError
 
 
 def release() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,7 +52,8 @@ def connect(*, scheduler: str | None = None, workers: int | None = None, device:
     scheduler
         Address of a running scheduler, such as ``tcp://10.0.0.5:8786``.
     workers
-        Processes to start here, one thread each; they listen on the loopback interface only.
+        Processes to start here, one thread each; they listen on the loopback interface only, with credentials that
+        nobody else has.
     device
         ``cpu`` keeps workers that are started here off the GPUs.
 
@@ -79,7 +81,11 @@ def connect(*, scheduler: str | None = None, workers: int | None = None, device:
             yield client
         return
     with _local_cluster(distributed, workers, device) as cluster, distributed.Client(cluster) as client:
-        yield client
+        try:
+            yield client
+        finally:
+            # it reports every process whose memory takes seconds to be given back
+            logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
 
 
 def check_workers(client: Any) -> Workers:
@@ -124,6 +130,25 @@ def describe_worker() -> dict[str, Any]:
     return {"version": interp.__version__, "cuda": torch.cuda.is_available()}
 
 
+def own_credentials(distributed: Any) -> Any:
+    """Make TLS credentials that only this process and its workers have; None where they cannot be made."""
+    try:
+        return distributed.Security.temporary()
+    except ImportError:
+        log.warning(
+            "Other users of this machine can reach the workers, as there is no TLS without the package cryptography; "
+            "pip install 'interp[cluster]'"
+        )
+        return None
+
+
+def dask_setup(worker: Any) -> None:
+    """Prepare a process that `connect` starts; dask calls it by this name."""
+    # Ctrl-C reaches all processes of a terminal, and the one that started this one ends it in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)  # else it reports each end
+
+
 def import_distributed() -> Any:
     """Import dask.distributed.
 
@@ -156,6 +181,8 @@ def _local_cluster(distributed: Any, workers: int | None, device: str) -> Any:
         raise InputError(msg)
     options: dict[str, Any] = {
         "host": LOOPBACK,
+        "security": own_credentials(distributed),
+        "preload": [__name__],
         "dashboard_address": None,
         # the server behind the dashboard, which starts without one too; its usual port may be taken
         "scheduler_kwargs": {"dashboard_address": f"{LOOPBACK}:0"},
@@ -205,7 +232,8 @@ def _quiet() -> Iterator[None]:
     if dask.config.get("logging", None) or dask.config.get("distributed.logging", None):
         yield
         return
-    logging.getLogger("distributed").setLevel(logging.WARNING)
+    for name in ("distributed", "distributed.nanny"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     place = "distributed.nanny.pre-spawn-environ"  # a worker sets its loggers up before it is told anything
     with dask.config.set({place: {**dask.config.get(place), "DASK_LOGGING__DISTRIBUTED": "warning"}}):
         yield

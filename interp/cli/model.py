@@ -81,6 +81,8 @@ def info(
 ) -> None:
     """Print a checkpoint's sizes, vocabulary, keys and hook points, and whether its files are the published ones.
 
+    What can be captured, with shapes: interp capture --model MODEL --list-sites
+
     Example: interp model info scgpt-mini
     """
     from interp.cli.tables import aligned, file_table, model_rows

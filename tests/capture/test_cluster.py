@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -20,7 +21,7 @@ import torch
 from scipy import sparse
 
 import interp
-from interp.capture import cluster, parcel, plan, workers
+from interp.capture import cluster, parcel, partstore, plan, workers
 from interp.capture.work import CaptureWork
 from interp.errors import InputError, StoreError, UnfinishedError
 from interp.scgpt.checkpoint import save_checkpoint
@@ -69,9 +70,11 @@ def path(many, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two_workers():
-    """Two worker processes of one thread, as `interp capture --workers 2` starts them."""
-    with workers.connect(workers=2) as client:
-        yield client
+    """Two worker processes of one thread, as `interp capture --workers 2` starts them, but open to a command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "own_credentials", lambda distributed: None)
+        with workers.connect(workers=2) as client:
+            yield client
 
 
 @pytest.fixture
@@ -343,6 +346,17 @@ def test_an_error_that_stays_ends_the_run(model, path, threads, tmp_path, monkey
     assert len(calls) >= 3
 
 
+def test_a_full_disk_of_a_worker_ends_the_run_at_once(model, path, threads, tmp_path, monkeypatch):
+    def no_room():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partstore, "every_chunk_written", no_room)
+        with pytest.raises(UnfinishedError, match=r"the worker on .* the disk is full.*continues there"):
+            interp.capture(model, path, out=tmp_path / "store", client=threads)
+    assert len(interp.capture(model, path, out=tmp_path / "store", client=threads)) == N_CELLS
+
+
 def test_a_worker_that_cannot_see_the_folder_says_so(model, path, threads, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "pack", lambda work, folder: None)
     monkeypatch.setattr(parcel, "SEEN_SECONDS", 0)
@@ -413,6 +427,18 @@ def test_parts_are_enough_for_the_workers(n_cells, n_workers, expected):
 def test_workers_see_gpus_by_their_number():
     assert [cluster.choose_gpu(i, 2) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     assert cluster.choose_gpu("SLURMCluster-3", 1) == "cuda"
+
+
+@pytest.mark.slow
+def test_local_workers_obey_nobody_else():
+    pytest.importorskip("cryptography")
+    with workers.connect(workers=1) as client:
+        address = client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        assert client.submit(sum, [1, 2]).result() == 3
+        for stranger in (address, address.replace("tls://", "tcp://")):
+            with pytest.raises(InputError, match="no scheduler answers"), workers.connect(scheduler=stranger):
+                pass
 
 
 @pytest.mark.slow

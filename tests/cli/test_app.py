@@ -24,6 +24,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
     [
         [],
         ["discover"],
+        ["capture"],
         ["transform"],
         ["simulate"],
         ["pretrain"],
