@@ -19,7 +19,7 @@ WORKERS  ?= 2
 .DEFAULT_GOAL := test
 
 discover: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/interp discover --out $(RUN)
+	$(BIN)/interp discover --out $(RUN)
 	@echo "Results: $(RUN) (start with $(RUN)/summary.md)"
 
 test: lint

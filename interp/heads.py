@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     import pandas as pd
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 # "select": measured on training donors, used to choose; "score": measured on donors that took no part in the choice.
 ROLES = ("select", "score")
@@ -86,7 +86,7 @@ def score_table(
         given = floor.get(series["metric"]) if isinstance(floor, Mapping) else floor
         if given is not None:
             table["floor"] = float(given)
-        table["tied"] = _tied(table)
+        table["tied"] = tied_with_best(table["value"], table["floor"])
         tables.append(table.sort_values("value", ascending=False, kind="stable", na_position="last"))
     scores = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
     return scores.astype({"layer": "Int64", "head": "Int64"})[list(COLUMNS)]
@@ -138,6 +138,35 @@ def write_head_tables(scores: pd.DataFrame, folder: str | os.PathLike[str]) -> t
     """Write `scores.csv` and its wide view `heads.csv` into a folder; returns both paths."""
     folder = Path(folder)
     return write_csv(folder / "scores.csv", scores), write_csv(folder / "heads.csv", head_table(scores))
+
+
+def tied_with_best(values: ArrayLike, floors: ArrayLike) -> NDArray:
+    """Tell which scores are so near the best one that chance alone could have ranked them the other way.
+
+    Parameters
+    ----------
+    values
+        Scores, (candidate,); NaN where not computable.
+    floors
+        Difference that chance makes, (candidate,). That of the best one counts, the largest where several are exactly
+        equal; NaN there ties nothing.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (candidate,), the best one among them; False throughout when it stands alone.
+
+    Examples
+    --------
+    >>> tied_with_best([0.5, 0.46, 0.3], [0.05, 0.05, 0.05]).tolist()
+    [True, True, False]
+    """
+    values, floors = np.asarray(values, dtype=np.float64), np.asarray(floors, dtype=np.float64)
+    if not np.isfinite(values).any():
+        return np.zeros(len(values), dtype=bool)
+    best = np.nanmax(values)
+    near = values >= best - np.max(floors[values == best])
+    return near & (near.sum() > 1)
 
 
 def head_of(name: str) -> tuple[int, int] | None:
@@ -193,16 +222,6 @@ def _draws(nulls: pd.DataFrame | None, key: Mapping[str, Hashable]) -> NDArray:
         if column in rows:
             rows = rows[rows[column] == key[column]]
     return rows["value"].to_numpy(dtype=np.float64)
-
-
-def _tied(table: pd.DataFrame) -> NDArray:
-    values = table["value"].to_numpy(dtype=np.float64)
-    if not np.isfinite(values).any():
-        return np.zeros(len(values), dtype=bool)
-    best = int(np.nanargmax(values))
-    floor = table["floor"].to_numpy(dtype=np.float64)[best]
-    near = values >= values[best] - floor  # False throughout where there is no floor
-    return near & (near.sum() > 1)
 
 
 def _chosen(rows: pd.DataFrame) -> pd.Series:

@@ -54,7 +54,9 @@ def main(n_cells: int) -> None:
         ("sums", max(4, n_cells // 4), "attention sums, 96 heads x 1,200 genes", 1638),
     ]
     for name, cells, words, limit in jobs:
-        done = subprocess.run([sys.executable, __file__, name, str(cells)], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, name, str(cells)], check=True, stdout=subprocess.PIPE, text=True
+        )
         print(f"{words:42} {cells:4} cells: {int(done.stdout):5} MiB (limit {limit})", flush=True)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from interp.errors import InputError
-from interp.heads import COLUMNS, head_of, head_table, score_table, write_head_tables
+from interp.heads import COLUMNS, head_of, head_table, score_table, tied_with_best, write_head_tables
 from interp.stats import null_floor
 
 
@@ -81,6 +81,14 @@ def test_heads_within_the_floor_of_the_best_are_tied():
     assert tied.tolist() == [True, True, False]
     assert not score_table(table(*parts), floor={"order": 0.01})["tied"].any()
     assert not score_table(table(*parts))["tied"].any()
+
+
+def test_of_heads_that_are_exactly_equal_the_largest_floor_counts_in_any_order():
+    values, floors = [0.5, 0.5, 0.47, 0.3], [0.0, 0.04, 0.9, 0.9]
+    assert tied_with_best(values, floors).tolist() == [True, True, True, False]
+    assert tied_with_best(values[::-1], floors[::-1]).tolist() == [False, True, True, True]
+    assert not tied_with_best([np.nan, np.nan], [0.1, 0.1]).any()
+    assert not tied_with_best([0.5, 0.5], [np.nan, np.nan]).any()
 
 
 def test_metrics_targets_and_roles_are_kept_apart():

@@ -18,7 +18,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not modules_after("import interp") & (HEAVY | {"numpy"})
 
 
-@pytest.mark.parametrize("module", ["interp.errors", "interp.runs.folder", "interp.stats", "interp.cli"])
+@pytest.mark.parametrize(
+    "module", ["interp.errors", "interp.runs.folder", "interp.stats", "interp.geometry", "interp.cli"]
+)
 def test_the_light_modules_stay_light(module):
     assert not modules_after(f"import {module}") & HEAVY
 
@@ -53,5 +55,5 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_all_errors_are_caught_as_one():
     errors = [value for name in interp.__all__ if name.endswith("Error") for value in [getattr(interp, name)]]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, interp.InterpError) for error in errors)

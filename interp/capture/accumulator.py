@@ -48,6 +48,8 @@ class Accumulator:
         self._weighted = self._zeros(len(heads), n) if value_weighted else None
         self._uniform, self._count = np.zeros((n, n)), np.zeros((n, n), np.int64)
         self._n_cells = 0
+        # of the batch at hand: where its tokens lie in the panel, and the norms of the values that they move
+        self._columns, self._norms = np.zeros((0, 0), np.int64), torch.zeros(0)
 
     @property
     def last_layer(self) -> int:

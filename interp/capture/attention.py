@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from interp.capture.accumulator import Accumulator
 from interp.capture.forward import forward
 from interp.capture.parts import token_parts
-from interp.capture.plan import BATCH_TOKENS, PART_CELLS, PATTERN_ENTRIES, BatchPlan
+from interp.capture.plan import pass_plan
+from interp.capture.reduce import check_distinct
 from interp.errors import InputError
 from interp.runs.progress import progress
 
@@ -43,7 +44,7 @@ def attention_sums(
         Tokens made by this model on all the genes that their study measured; or cells as for `interp.capture`, which
         are read, tokenised and forgotten part by part.
     genes
-        The panel; every gene must be in the vocabulary.
+        The panel; every gene must be in the vocabulary, and stand there once.
     heads
         Layer and head of those that are summed; None sums all.
     value_weighted
@@ -63,7 +64,7 @@ def attention_sums(
     VocabularyError
         A gene is not in the model's vocabulary.
     InputError
-        A head does not exist or is given twice, or the cells are no raw counts.
+        A head or gene is given twice or not at all, a head does not exist, or the cells are no raw counts.
 
     Examples
     --------
@@ -74,8 +75,9 @@ def attention_sums(
     AttentionSums(1 heads, 2 genes, 20 cells)
     """
     chosen = check_heads(model, heads)
+    check_genes(model, genes)
     accumulator = Accumulator(model, genes, chosen, value_weighted=value_weighted)
-    plan = pattern_plan(model)
+    plan = pass_plan(model.config, model.device.type, patterns=True)
     tokens, n_cells = token_parts(model, cells, plan, seed=seed, max_tokens=max_tokens)
     with progress(total=n_cells, description=description, unit="cell") as bar:
         for part in tokens:
@@ -92,10 +94,21 @@ def add_batch(model: HookedScGPT, batch: GeneTokens, accumulator: Accumulator) -
     forward(model, batch, readers, stop_at=f"blocks.{accumulator.last_layer}.attn.hook_pattern")
 
 
-def pattern_plan(model: HookedScGPT) -> BatchPlan:
-    """Return the plan of passes that compute patterns."""
-    kind = model.device.type if model.device.type in BATCH_TOKENS else "cpu"
-    return BatchPlan(PART_CELLS, BATCH_TOKENS[kind], PATTERN_ENTRIES[kind], model.config.n_heads)
+def check_genes(model: HookedScGPT, genes: Sequence[str]) -> None:
+    """Refuse a panel that sums cannot be made for.
+
+    Raises
+    ------
+    VocabularyError
+        A gene is not in the vocabulary.
+    InputError
+        A gene is given twice, none is given, or the panel is a text.
+    """
+    if isinstance(genes, str) or not len(genes):
+        msg = f"genes = {genes!r}; give a list of at least one gene of the vocabulary"
+        raise InputError(msg)
+    model.vocabulary.ids(genes)
+    check_distinct(genes)
 
 
 def check_heads(model: HookedScGPT, heads: Sequence[tuple[int, int]] | None) -> tuple[tuple[int, int], ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp.capture.forward import forward
-from interp.capture.plan import BATCH_TOKENS, PART_CELLS, BatchPlan
+from interp.capture.plan import pass_plan
 from interp.runs.progress import progress
 
 if TYPE_CHECKING:
@@ -35,9 +35,14 @@ def cell_embeddings(
     -------
     numpy.ndarray
         float32 (cell, d_model).
+
+    Raises
+    ------
+    InputError
+        The tokens were made with another vocabulary.
     """
-    config, device = model.config, model.device.type
-    plan = BatchPlan(PART_CELLS, BATCH_TOKENS.get(device, BATCH_TOKENS["cpu"]), None, config.n_heads)
+    config = model.config
+    plan = pass_plan(config, model.device.type, patterns=False)
     rows = np.empty((len(tokens), config.d_model), np.float32)
     last = f"blocks.{config.n_layers - 1}.hook_resid_post"
     with progress(total=len(tokens), description="embedding", unit="cell") as bar:

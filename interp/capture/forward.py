@@ -6,6 +6,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+
+from interp.errors import InputError
+from interp.scgpt.inputs import token_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,8 +19,6 @@ if TYPE_CHECKING:
 
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
-
-Inputs = "tuple[Tensor, Tensor, Tensor | None]"
 
 
 class _EnoughError(Exception):
@@ -44,22 +46,41 @@ def forward(
     stop_at
         Hook point after which nothing more is computed; None runs to the end, decoders included.
     precision
-        Type that matrix products are computed in (autocast); None leaves the weights' own.
+        Type that matrix products of the model are computed in (autocast); None leaves the weights' own. Readers
+        compute in the type of what they read.
+
+    Raises
+    ------
+    InputError
+        Tokens of another vocabulary, or a model whose activations need more than tokens or are drawn at random.
     """
     if not isinstance(inputs, tuple):
-        inputs = inputs.gene_ids, inputs.values, inputs.padding
-    ids, values, padding = (None if part is None else part.to(model.device) for part in inputs)
+        inputs = token_tensors(inputs, None, None, model.vocabulary.sha256)
+    _check_model(model)
 
     def hook(activation: Tensor, hook: Any) -> None:
-        readers[hook.name](activation)
+        with nullcontext() if precision is None else torch.autocast(model.device.type, enabled=False):
+            readers[hook.name](activation)
         if hook.name == stop_at:
             raise _EnoughError
 
     with torch.inference_mode(), _autocast(model, precision), model.hooks([(name, hook) for name in readers]):
         try:
-            model(ids, values, padding)
+            model(*inputs)
         except _EnoughError:
             return
+
+
+def _check_model(model: HookedScGPT) -> None:
+    if model.config.needs_batches:
+        msg = (
+            f"this model was fine-tuned with {model.config.n_batches} batches, which cells here do not carry; take its "
+            "activations with model.run_with_cache(tokens, batches=...)"
+        )
+        raise InputError(msg)
+    if any(module.training and module.p > 0 for module in model.modules() if isinstance(module, nn.Dropout)):
+        msg = "the model is in training mode, where dropout draws its activations at random; call model.eval() first"
+        raise InputError(msg)
 
 
 def _autocast(model: HookedScGPT, precision: torch.dtype | None) -> AbstractContextManager:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interp.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -48,8 +50,6 @@ def create_arrays(
 
 
 def _create(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: Any, plan: BatchPlan) -> None:
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
     from interp.capture.plan import chunk_cells
 
     itemsize = 32 if dtype is str else np.dtype(dtype).itemsize
@@ -61,9 +61,16 @@ def _create(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: Any, pl
         chunks=(cells, *(max(1, size) for size in shape[1:])),
         dtype=dtype,
         fill_value=fill,
-        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        compressors=compressors(),
         overwrite=True,
     )
+
+
+def compressors() -> list[Any]:
+    """Return the codecs of every chunk: compression, and a checksum that is compared whenever a chunk is read."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    return [ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()]
 
 
 def write_obs(group: zarr.Group, columns: Iterable[tuple[str, Any]]) -> list[str]:
@@ -72,9 +79,9 @@ def write_obs(group: zarr.Group, columns: Iterable[tuple[str, Any]]) -> list[str
     from anndata.io import write_elem
 
     obs, written = group.create_group(OBS, overwrite=True), []
-    with anndata.settings.override(auto_shard_zarr_v3=False):
+    with anndata.settings.override(auto_shard_zarr_v3=False), every_chunk_written():
         for name, values in columns:
-            write_elem(obs, name, _storable(values))
+            write_elem(obs, name, _storable(values), dataset_kwargs={"compressors": compressors()})
             written.append(name)
     obs.attrs["columns"] = written
     return written
@@ -94,13 +101,46 @@ def _storable(values: Any) -> Any:
 
     if isinstance(values, pd.Categorical):
         return values
+    if isinstance(values, pd.arrays.IntegerArray | pd.arrays.BooleanArray):
+        return values if values.isna().any() else values.to_numpy(values.dtype.numpy_dtype)
     array = np.asarray(values)
     if array.dtype.kind in "biuf":
         return array
     return pd.Categorical(pd.Series(array).astype("string").astype(object))
 
 
-def missing_chunks(group: zarr.Group, name: str) -> int:
-    """Return how many chunks of an array are not there."""
-    array = group[name]
-    return int(array.nchunks - array.nchunks_initialized)
+def missing_chunks(group: zarr.Group, names: Iterable[str]) -> dict[str, int]:
+    """Return how many chunks are not there, by array; a group stands for all arrays below it.
+
+    Raises
+    ------
+    KeyError
+        An array is not there at all.
+    """
+    arrays = {name: group[name] for name in names}
+    for name in [name for name, item in arrays.items() if not hasattr(item, "nchunks")]:
+        below = arrays.pop(name).members(max_depth=None)
+        arrays |= {f"{name}/{path}": item for path, item in below if hasattr(item, "nchunks")}
+    lost = {name: int(array.nchunks - array.nchunks_initialized) for name, array in arrays.items()}
+    return {name: number for name, number in lost.items() if number}
+
+
+@contextmanager
+def damage(where: str, what: str) -> Iterator[None]:
+    """Turn what zarr raises at damaged or missing pieces into a `StoreError`.
+
+    Parameters
+    ----------
+    where
+        The store.
+    what
+        What is read in the block, for the message.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
+        msg = (
+            f"{where}: {what} is damaged or gone ({type(error).__name__}: {error}); remove the store and make it "
+            "again, or restore it from a copy"
+        )
+        raise StoreError(msg) from error

@@ -13,7 +13,7 @@ from interp.errors import InputError
 from interp.scgpt.tokens import GeneTokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from interp.capture.plan import BatchPlan
     from interp.cells.genes import GeneMatch
@@ -47,7 +47,7 @@ def read_tokens(
     return model.tokenize(part, seed=seed, max_tokens=max_tokens, match=match)
 
 
-def ahead(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def ahead(make: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """Go through what is made of items, while the next one is made in a thread of its own."""
     with ThreadPoolExecutor(1) as maker:
         coming: list[Future[R]] = []

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.capture.layout import SCHEMA, create_arrays, every_chunk_written, write_obs
+from interp.capture.layout import create_arrays, every_chunk_written, write_obs
 from interp.capture.plan import BatchPlan
-from interp.errors import InputError, StoreError, UnfinishedError
+from interp.capture.state import (
+    DONE,
+    PLAN,
+    UNFINISHED,
+    WORK,
+    check_folder,
+    check_same,
+    recorded_state,
+    writable,
+)
 from interp.runs.files import write_json
-from interp.runs.lock import LOCK_NAME, folder_lock
+from interp.runs.lock import folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     import numpy as np
     import zarr
-
-log = logging.getLogger(__name__)
-
-# Holds what belongs to the filling alone; removed at the end.
-WORK = ".work"
-PLAN, DONE = "plan.json", "done"
-# Endings of files that zarr renames when they are whole.
-UNFINISHED = "*.partial"
 
 
 class PartStore:
@@ -59,7 +58,7 @@ class PartStore:
         plan: BatchPlan,
         shapes: Mapping[str, tuple[int, ...]],
     ) -> Iterator[PartStore]:
-        """Begin a store, or go on with one that the same call began.
+        """Begin a store, or go on with one that the same call began; a complete one is only read.
 
         Parameters
         ----------
@@ -75,34 +74,62 @@ class PartStore:
         Raises
         ------
         StoreError
-            The folder holds activations of something else.
+            The folder holds activations of something else, or cannot be written.
         InputError
             It holds other things, or another process fills it.
         """
         import zarr
 
-        n_cells, dtype = identity["n_cells"], identity["dtype"]
         if out is None:
-            group = zarr.open_group(zarr.storage.MemoryStore(), mode="w")
-            create_arrays(group, shapes, n_cells, dtype, plan)
-            group.attrs.update({**identity, "plan": asdict(plan), "complete": False})
-            yield cls(group, plan, n_cells, None)
+            yield cls._begin(zarr.open_group(zarr.storage.MemoryStore(), mode="w"), None, identity, plan, shapes)
             return
-        _check_folder(out)
-        out.mkdir(parents=True, exist_ok=True)
-        with folder_lock(out):
-            recorded = recorded_state(out)
-            if recorded is not None:
-                _check_same(out, recorded, identity)
-                plan = BatchPlan(**recorded["plan"])
-            state = {**identity, "plan": asdict(plan), "complete": bool(recorded and recorded["complete"])}
-            store = cls(zarr.open_group(out, mode="a"), plan, n_cells, out)
-            if not state["complete"] and len(store.todo()) == len(plan.parts(n_cells)):
-                write_json(out / WORK / PLAN, state)
-                create_arrays(store.group, shapes, n_cells, dtype, plan)
-                store.group.attrs.update(state)
+        check_folder(out)
+        recorded = recorded_state(out)
+        if recorded is not None:
+            check_same(out, recorded, identity)
+            if recorded["complete"] and not (out / WORK).exists():
+                yield cls(zarr.open_group(out, mode="r"), BatchPlan(**recorded["plan"]), identity["n_cells"], out)
+                return
+        with ExitStack() as stack:
+            with writable(out, lambda: "What was written before is safe"):
+                out.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(folder_lock(out, leave=False))
+                store = cls._continue(out, identity, plan, shapes)
             yield store
-        (out / LOCK_NAME).unlink(missing_ok=True)
+
+    @classmethod
+    def _continue(
+        cls, out: Path, identity: Mapping[str, Any], plan: BatchPlan, shapes: Mapping[str, tuple[int, ...]]
+    ) -> PartStore:
+        """Open the folder for writing, now that nobody else does; what it holds may have changed until then."""
+        import zarr
+
+        recorded = recorded_state(out)
+        if recorded is not None:
+            check_same(out, recorded, identity)
+            plan = BatchPlan(**recorded["plan"])
+        store = cls(zarr.open_group(out, mode="a"), plan, identity["n_cells"], out)
+        if store.complete:
+            store._clean()  # a run that was killed right before it
+        elif len(store.todo()) == plan.n_parts(store.n_cells):
+            return cls._begin(store.group, out, identity, plan, shapes)
+        return store
+
+    @classmethod
+    def _begin(
+        cls,
+        group: zarr.Group,
+        out: Path | None,
+        identity: Mapping[str, Any],
+        plan: BatchPlan,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> PartStore:
+        state = {**identity, "plan": asdict(plan), "complete": False}
+        if out is not None:
+            write_json(out / WORK / PLAN, state)
+        create_arrays(group, shapes, identity["n_cells"], identity["dtype"], plan)
+        group.attrs.update(state)
+        return cls(group, plan, identity["n_cells"], out)
 
     @classmethod
     def attach(cls, folder: Path) -> PartStore:
@@ -118,13 +145,13 @@ class PartStore:
         return bool(self.group.attrs.get("complete"))
 
     def todo(self) -> list[int]:
-        """Numbers of the parts that are not written yet."""
-        parts = range(len(self.plan.parts(self.n_cells)))
+        """Return the numbers of the parts that are not written yet."""
+        parts = range(self.plan.n_parts(self.n_cells))
         if self.folder is None:
             return list(parts)
         marks = self.folder / WORK / DONE
-        done = {int(mark.name) for mark in marks.iterdir()} if marks.is_dir() else set()
-        return [number for number in parts if number not in done]
+        done = {mark.name for mark in marks.iterdir()} if marks.is_dir() else set()
+        return [number for number in parts if _mark(number) not in done]
 
     def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one part and mark it as done.
@@ -134,81 +161,40 @@ class PartStore:
         UnfinishedError
             The disk is full or the folder cannot be written; parts that are done stay done.
         """
-        start, stop = self.plan.parts(self.n_cells)[number]
-        try:
+        start, stop = self.plan.part(number, self.n_cells)
+        with writable(self.folder, self._safe):
             with every_chunk_written():
                 for name, values in arrays.items():
                     self.group[name][start:stop] = values
             if self.folder is not None:
                 marks = self.folder / WORK / DONE
                 marks.mkdir(parents=True, exist_ok=True)
-                (marks / f"{number:08d}").touch()
-        except OSError as error:
-            raise UnfinishedError(self._unwritable(error)) from error
+                (marks / _mark(number)).touch()
 
     def finish(self, columns: Iterable[tuple[str, Any]]) -> None:
-        """Add the cells' labels and declare the store complete."""
-        try:
+        """Add the cells' labels and declare the store complete.
+
+        Raises
+        ------
+        StoreError
+            The disk is full or the folder cannot be written; the parts stay done.
+        """
+        with writable(self.folder, self._safe):
             write_obs(self.group, columns)
-            if self.folder is not None:
-                for left in self.folder.rglob(UNFINISHED):
-                    left.unlink(missing_ok=True)
             self.group.attrs["complete"] = True
-        except OSError as error:
-            raise UnfinishedError(self._unwritable(error)) from error
+            self._clean()
+
+    def _clean(self) -> None:
+        """Remove what the filling alone needed."""
         if self.folder is not None:
+            for left in self.folder.rglob(UNFINISHED):
+                left.unlink(missing_ok=True)
             shutil.rmtree(self.folder / WORK, ignore_errors=True)
 
-    def _unwritable(self, error: OSError) -> str:
-        why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-        done = len(self.plan.parts(self.n_cells)) - len(self.todo())
-        return (
-            f"{self.folder} cannot be written: {why}. {done} parts of {self.plan.part_cells:,} cells are safe; "
-            "make room and repeat the same call, which continues there"
-        )
+    def _safe(self) -> str:
+        n_parts = self.plan.n_parts(self.n_cells)
+        return f"{n_parts - len(self.todo())} of {n_parts} parts of {self.plan.part_cells:,} cells are safe"
 
 
-def recorded_state(folder: Path) -> dict[str, Any] | None:
-    """Return what a begun or complete store says of itself; None for a new folder."""
-    if (folder / WORK / PLAN).is_file():
-        state: dict[str, Any] = json.loads((folder / WORK / PLAN).read_text())
-        # the last act of filling is to set this, and then to remove the plan
-        state["complete"] = bool(_attributes(folder).get("complete"))
-        return state
-    return _attributes(folder) or None
-
-
-def _attributes(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "zarr.json").read_text()).get("attributes", {}))
-    except (OSError, ValueError):
-        return {}
-
-
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        msg = f"{out} is a file; give a folder for the activations"
-        raise InputError(msg)
-    names = {item.name for item in out.iterdir()} - {LOCK_NAME} if out.is_dir() else set()
-    if names and recorded_state(out) is None:
-        if WORK in names or names == {"zarr.json"}:
-            return  # a run that was killed before it had begun
-        msg = f"{out} holds other things ({sorted(names)[:3]}); give a new or an empty folder"
-        raise InputError(msg)
-
-
-def _check_same(out: Path, recorded: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-    if recorded.get("schema") != SCHEMA:
-        msg = f"{out} has schema {recorded.get('schema')!r}, this version writes {SCHEMA}; give another folder"
-        raise StoreError(msg)
-    asked = json.loads(json.dumps(identity))
-    other = [key for key in asked if recorded.get(key) != asked[key]]
-    if other:
-        shown = "; ".join(f"{key}: {_short(recorded.get(key))} there, {_short(asked[key])} asked for" for key in other)
-        msg = f"{out} holds activations of something else ({shown}); give another folder, or remove this one"
-        raise StoreError(msg)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _mark(number: int) -> str:
+    return f"{number:08d}"

@@ -60,9 +60,18 @@ class BatchPlan:
     pattern_entries: int | None
     n_heads: int
 
+    def n_parts(self, n_cells: int) -> int:
+        """Return the number of parts."""
+        return -(-n_cells // self.part_cells)
+
+    def part(self, number: int, n_cells: int) -> tuple[int, int]:
+        """Return the range of cells of one part."""
+        start = number * self.part_cells
+        return start, min(start + self.part_cells, n_cells)
+
     def parts(self, n_cells: int) -> list[tuple[int, int]]:
-        """Ranges of cells of the parts."""
-        return [(start, min(start + self.part_cells, n_cells)) for start in range(0, n_cells, self.part_cells)]
+        """Return the ranges of cells of all parts."""
+        return [self.part(number, n_cells) for number in range(self.n_parts(n_cells))]
 
     def batches(self, lengths: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Go through cells in batches of similar length.
@@ -126,12 +135,13 @@ def make_plan(
     InputError
         Not even one cell fits.
     """
-    kind = device if device in BATCH_TOKENS else "cpu"
+    kind = kind_of(device)
     widest = max((site.width for site in sites if site.per_token), default=0)
     per_token = FLOAT * (ROWS_PER_TOKEN * config.d_model + 2 * config.d_hid + 3 * widest)
     pairs = any(site.per_pair for site in sites)
-    per_pair = FLOAT * PATTERN_COPIES * config.n_heads if pairs else 0
-    needed = 2 * max(longest * per_token + longest**2 * per_pair, row_bytes)
+    tokens_one = longest * per_token
+    pairs_one = longest**2 * FLOAT * PATTERN_COPIES * config.n_heads if pairs else 0
+    needed = 2 * max(tokens_one + pairs_one, row_bytes)
     if needed > memory:
         msg = (
             f"a memory budget of {memory / 2**20:,.0f} MiB is too small: one cell of {longest:,} tokens with these "
@@ -139,9 +149,32 @@ def make_plan(
         )
         raise InputError(msg)
     share = memory // 2
-    entries = min(PATTERN_ENTRIES[kind], share // (FLOAT * PATTERN_COPIES)) if pairs else None
+    # with patterns, tokens and pairs of tokens halve what the forward pass may take, as long as one cell fits
+    token_share = min(max(share // 2, tokens_one), share - pairs_one) if pairs else share
+    entries = min(PATTERN_ENTRIES[kind], (share - token_share) // (FLOAT * PATTERN_COPIES)) if pairs else None
     part = min(PART_CELLS, max(1, share // max(1, row_bytes)))
-    return BatchPlan(_power_of_two(part), min(BATCH_TOKENS[kind], share // per_token), entries, config.n_heads)
+    return BatchPlan(_power_of_two(part), min(BATCH_TOKENS[kind], token_share // per_token), entries, config.n_heads)
+
+
+def pass_plan(config: ScGPTConfig, device: str, *, patterns: bool) -> BatchPlan:
+    """Return the plan of passes whose results stay in memory.
+
+    Parameters
+    ----------
+    config
+        The model's sizes.
+    device
+        ``cpu`` or ``cuda``.
+    patterns
+        Whether the passes compute patterns.
+    """
+    kind = kind_of(device)
+    return BatchPlan(PART_CELLS, BATCH_TOKENS[kind], PATTERN_ENTRIES[kind] if patterns else None, config.n_heads)
+
+
+def kind_of(device: str) -> str:
+    """Return the kind of device whose constants hold; unknown ones work like CPUs."""
+    return device if device in BATCH_TOKENS else "cpu"
 
 
 def share_out(plan: BatchPlan, n_cells: int, n_workers: int) -> BatchPlan:

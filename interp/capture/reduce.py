@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp.cells.names import some
 from interp.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Reduction:
         Raises
         ------
         InputError
-            The kind is unknown, genes are missing or given in vain, or patterns would be averaged.
+            The kind is unknown, genes are missing, given in vain or given twice, or patterns would be averaged.
         """
         if self.kind not in REDUCTIONS:
             msg = f"reduce = {self.kind!r} is not known; expected one of {', '.join(REDUCTIONS)}"
@@ -54,6 +56,7 @@ class Reduction:
         if (self.kind == GENES) != bool(self.genes):
             msg = f"reduce = {self.kind!r} with {len(self.genes)} genes; genes= goes with reduce='genes' alone"
             raise InputError(msg)
+        check_distinct(self.genes)
         pairs = [site.name for site in sites if site.per_pair]
         if pairs and self.kind in (CLS, MEAN):
             msg = (
@@ -110,7 +113,7 @@ class BatchReducer:
             return activation[:, 0].clone()  # a view would keep the whole activation alive
         if kind == MEAN:
             flat = activation.flatten(2) if activation.ndim > 2 else activation.unsqueeze(-1)
-            mean = torch.bmm(self.weights.to(flat.dtype), flat).squeeze(1)
+            mean = torch.bmm(self.weights, flat.float()).squeeze(1)
             return mean.unflatten(-1, activation.shape[2:]) if activation.ndim > 2 else mean.squeeze(-1)
         if kind == GENES:
             return self._pick_pairs(activation) if site.per_pair else self._pick(activation)
@@ -123,8 +126,7 @@ class BatchReducer:
         return kept
 
     def _pick_pairs(self, activation: Tensor) -> Tensor:
-        # query and key are picked one after the other: (cell, head, query, key) -> (cell, gene, head, gene)
-        rows = self._pick(activation.movedim(2, 1))
+        rows = self._pick(activation.movedim(2, 1))  # (cell, query gene, head, key)
         columns = self._pick(rows.movedim(3, 1))  # (cell, key gene, query gene, head)
         return columns.permute(0, 3, 2, 1)
 
@@ -135,3 +137,17 @@ class BatchReducer:
                 shape[axis] = self.width
                 activation = activation.masked_fill(self.padding.view(shape), torch.nan)
         return activation
+
+
+def check_distinct(genes: Sequence[str]) -> None:
+    """Refuse a gene that is given twice, as only one of its places could be filled.
+
+    Raises
+    ------
+    InputError
+        A gene is given twice.
+    """
+    twice = [gene for gene, number in Counter(genes).items() if number > 1]
+    if twice:
+        msg = f"{len(twice)} genes are given twice: {some(twice)}; give each once"
+        raise InputError(msg)

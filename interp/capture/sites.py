@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +15,7 @@ from interp.errors import InputError
 from interp.scgpt.hook_names import select_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from interp.scgpt.model import HookedScGPT
 
@@ -61,8 +63,8 @@ def find_sites(model: HookedScGPT, sites: str | Iterable[str], layers: int | Seq
     model
         The model.
     sites
-        Hook points (``"blocks.2.hook_resid_post"``), patterns with ``*``, or the end of a name without ``hook_``:
-        ``"resid_post"`` and ``"z"`` in every layer, ``"embed"``, ``"mlp.post"``. One or several.
+        Hook points (``"blocks.2.hook_resid_post"``), patterns with ``*``, or the end of a name, with or without
+        ``hook_``: ``"resid_post"`` and ``"z"`` in every layer, ``"embed"``, ``"mlp.post"``. One or several.
     layers
         Layers that count, for sites inside blocks: None (all), a number, or several. ``range(2, 5)`` is 2, 3, 4.
 
@@ -73,7 +75,7 @@ def find_sites(model: HookedScGPT, sites: str | Iterable[str], layers: int | Seq
     Raises
     ------
     InputError
-        A name is unknown (with the nearest ones) or ambiguous, or a layer does not exist.
+        A name is unknown (with the nearest ones), ambiguous or outside the layers, or a layer does not exist.
     """
     names, chosen = list(model.hook_dict), _chosen_layers(layers, model.config.n_layers)
     wanted = [sites] if isinstance(sites, str) else list(sites)
@@ -82,7 +84,11 @@ def find_sites(model: HookedScGPT, sites: str | Iterable[str], layers: int | Seq
         raise InputError(msg)
     found: set[str] = set()
     for word in wanted:
-        found.update(name for name in _named(names, word) if _layer_of(name) is None or _layer_of(name) in chosen)
+        named = [name for name in _named(names, word) if _layer_of(name) is None or _layer_of(name) in chosen]
+        if not named:
+            msg = f"the site {word!r} lies in none of the layers {sorted(chosen)}; leave layers= out, or name another"
+            raise InputError(msg)
+        found.update(named)
     return [name for name in names if name in found]
 
 
@@ -106,9 +112,9 @@ def measure_sites(model: HookedScGPT, names: Sequence[str]) -> list[Site]:
 
 
 def _named(names: Sequence[str], word: str) -> list[str]:
-    if word in names or "*" in word or "hook_" in word:
+    if word in names or "*" in word:
         return select_names(names, word)
-    ending = re.sub(r"([^.]+)$", r"hook_\1", word)
+    ending = re.sub(r"(?:hook_)?([^.]+)$", r"hook_\1", word)
     found = [name for name in names if name == ending or name.endswith(f".{ending}")]
     if not found:
         return select_names(names, ending if "." in word else _fullest(names, ending))
@@ -137,12 +143,12 @@ def _layer_of(name: str) -> int | None:
 def _chosen_layers(layers: int | Sequence[int] | None, n_layers: int) -> set[int]:
     if layers is None:
         return set(range(n_layers))
-    given = [layers] if isinstance(layers, int) else list(layers)
-    absent = [layer for layer in given if not 0 <= layer < n_layers]
+    given = list(layers) if isinstance(layers, Iterable) else [layers]
+    absent = [layer for layer in given if not isinstance(layer, Integral) or not 0 <= layer < n_layers]
     if absent or not given:
         msg = f"layers = {layers!r} names {absent or 'none'}; this model has layers 0 to {n_layers - 1}"
         raise InputError(msg)
-    return set(given)
+    return {int(layer) for layer in given}
 
 
 def _shapes(model: HookedScGPT, names: Sequence[str], n_tokens: int) -> dict[str, tuple[int, ...]]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.capture.layout import CELL_IDS, LENGTHS, OBS, SCHEMA, TOKEN_GENES, missing_chunks
-from interp.capture.partstore import WORK, recorded_state
+from interp.capture.layout import CELL_IDS, LENGTHS, OBS, SCHEMA, TOKEN_GENES, damage, missing_chunks
+from interp.capture.reduce import FULL
+from interp.capture.state import DONE, WORK, recorded_state
 from interp.cells.reader import open_cells
 from interp.cells.survey import survey
 from interp.errors import StoreError
@@ -31,12 +32,12 @@ CELLS_WORDS = {
 
 
 class StoredActivation:
-    """One site of a store; slices are read from the disk, as NumPy arrays.
+    """One array of a store; slices are read from the disk, as NumPy arrays.
 
     Attributes
     ----------
     name
-        The hook point.
+        The hook point, or the name of another array of the store.
     """
 
     def __init__(self, array: zarr.Array, name: str, where: str) -> None:
@@ -79,17 +80,14 @@ class StoredActivation:
             A chunk is damaged.
         """
         rows, *rest = index if isinstance(index, tuple) else (index,)
-        try:
-            if isinstance(rows, slice | int | np.integer) or rows is Ellipsis:
+        picked = not (isinstance(rows, slice | int | np.integer) or rows is Ellipsis)
+        if picked:
+            rows = np.asarray(rows)
+            rows = np.atleast_1d(np.arange(len(self))[rows if rows.size else rows.astype(np.int64)])
+        with damage(self._where, self.name):
+            if not picked:
                 return np.asarray(self._array[index])
-            places = np.atleast_1d(np.arange(len(self))[np.asarray(rows)])
-            taken = np.asarray(self._array.oindex[places])
-        except (ValueError, RuntimeError, OSError) as error:
-            msg = (
-                f"{self._where}: a chunk of {self.name} is damaged ({error}); remove the store and capture it again, "
-                "or restore it from a copy"
-            )
-            raise StoreError(msg) from error
+            taken = np.asarray(self._array.oindex[rows]) if len(rows) else np.empty((0, *self.shape[1:]), self.dtype)
         return taken[(slice(None), *rest)] if rest else taken
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001
@@ -107,8 +105,8 @@ class ActivationStore:
     sites
         Hook points, in the order in which they arise.
     attrs
-        schema, model and vocabulary (SHA-256), cells (SHA-256 of genes, cells and counts), reduce, genes, dtype, seed,
-        max_tokens, precision, plan.
+        schema, model and vocabulary (SHA-256), hooks (that were live), cells (SHA-256 of genes, cells and counts),
+        n_cells, sites, reduce, genes, dtype, seed, max_tokens, precision, matched_genes, count_share, plan.
     """
 
     def __init__(self, group: zarr.Group, *, where: str) -> None:
@@ -143,10 +141,11 @@ class ActivationStore:
             msg = f"{folder} has schema {state.get('schema')!r}, this version reads {SCHEMA}; capture again"
             raise StoreError(msg)
         if not state["complete"]:
-            begun = sum(1 for _ in (folder / WORK / "done").glob("*"))
+            begun = sum(1 for _ in (folder / WORK / DONE).glob("*"))
             msg = f"{folder} is not complete: {begun} parts are written; the call that began it continues it"
             raise StoreError(msg)
-        store = cls(zarr.open_group(folder, mode="r"), where=str(folder))
+        with damage(str(folder), "the list of its contents"):
+            store = cls(zarr.open_group(folder, mode="r"), where=str(folder))
         store._check_chunks()
         if cells is not None:
             store.check(cells)
@@ -181,7 +180,7 @@ class ActivationStore:
             near = get_close_matches(site, self.sites, n=3, cutoff=0.3) or self.sites[:3]
             msg = f"{self._where} holds no {site!r}; there are {len(self.sites)} sites, such as {', '.join(near)}"
             raise StoreError(msg)
-        return StoredActivation(self._group[site], site, self._where)
+        return StoredActivation(self._array(site), site, self._where)
 
     @property
     def reduce(self) -> str:
@@ -196,28 +195,31 @@ class ActivationStore:
     @cached_property
     def cell_ids(self) -> pd.Index:
         """Names of the cells, in the order of the rows."""
-        return pd.Index(np.asarray(self._group[CELL_IDS]).astype(object), name="cell")
+        with damage(self._where, CELL_IDS):
+            return pd.Index(np.asarray(self._group[CELL_IDS]).astype(object), name="cell")
 
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each cell, `<cls>` included, int32 (cell,)."""
-        return np.asarray(self._group[LENGTHS])
+        with damage(self._where, LENGTHS):
+            return np.asarray(self._group[LENGTHS])
 
     @property
-    def token_genes(self) -> zarr.Array:
+    def token_genes(self) -> StoredActivation:
         """Token id of every row for ``reduce="full"``, int32 (cell, token); -1 where there is none."""
         if TOKEN_GENES not in self._group:
             msg = f"{self._where} keeps no tokens apart (reduce={self.reduce!r}); capture with reduce='full'"
             raise StoreError(msg)
-        return self._group[TOKEN_GENES]
+        return StoredActivation(self._array(TOKEN_GENES), TOKEN_GENES, self._where)
 
     @cached_property
     def obs(self) -> pd.DataFrame:
         """Labels of the cells, as they were at the capture."""
         from anndata.io import read_elem
 
-        stored = self._group[OBS]
-        columns = {name: read_elem(stored[name]) for name in stored.attrs["columns"]}
+        with damage(self._where, OBS):
+            stored = self._group[OBS]
+            columns = {name: read_elem(stored[name]) for name in stored.attrs["columns"]}
         return pd.DataFrame(columns, index=self.cell_ids)
 
     def rows(self, cell_ids: Sequence[str]) -> np.ndarray:
@@ -228,10 +230,11 @@ class ActivationStore:
         StoreError
             A cell is not in the store.
         """
-        places = self.cell_ids.get_indexer(pd.Index(cell_ids))
+        wanted = pd.Index(cell_ids)
+        places = self.cell_ids.get_indexer(wanted)
         absent = np.flatnonzero(places < 0)
         if len(absent):
-            msg = f"{len(absent):,} of {len(places):,} cells are not in {self._where}, such as {cell_ids[absent[0]]!r}"
+            msg = f"{len(absent):,} of {len(places):,} cells are not in {self._where}, such as {wanted[absent[0]]!r}"
             raise StoreError(msg)
         return places
 
@@ -253,8 +256,14 @@ class ActivationStore:
             raise StoreError(msg)
 
     def _check_chunks(self) -> None:
-        for name in (*self.sites, CELL_IDS, LENGTHS):
-            lost = missing_chunks(self._group, name)
-            if lost:
-                msg = f"{self._where} is damaged: {lost} chunks of {name} are gone; remove the store and capture again"
-                raise StoreError(msg)
+        names = [*self.sites, CELL_IDS, LENGTHS, OBS] + ([TOKEN_GENES] if self.reduce == FULL else [])
+        with damage(self._where, "the list of its chunks"):
+            lost = missing_chunks(self._group, names)
+        if lost:
+            name, number = next(iter(lost.items()))
+            msg = f"{self._where} is damaged: {number} chunks of {name} are gone; remove the store and capture again"
+            raise StoreError(msg)
+
+    def _array(self, name: str) -> zarr.Array:
+        with damage(self._where, name):
+            return self._group[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,9 @@ from interp.cells.reader import open_cells
 from interp.cells.survey import survey
 from interp.errors import InputError
 from interp.runs.progress import progress
+from interp.scgpt.hooked import describe_hooks
 from interp.scgpt.identity import model_sha256
+from interp.scgpt.tokens import longest_cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +59,7 @@ def capture(
 
     Cells are read, tokenised, sorted by length and written part by part, so memory does not grow with their number.
     An interrupted capture goes on with the same call, under the plan it began with, and ends with the same bytes.
+    Hooks that are live at the call act on what is captured; a store keeps where they were.
 
     Parameters
     ----------
@@ -79,7 +83,7 @@ def capture(
     dtype
         ``"float32"`` or ``"float16"``, on disk.
     seed
-        Of the ties between counts, and of the subset of genes of a cell that is too long.
+        Whole number; of the ties between counts, and of the subset of genes of a cell that is too long.
     max_tokens
         Longest cell, `<cls>` included; the model's limit by default.
     precision
@@ -99,13 +103,14 @@ def capture(
     Raises
     ------
     InputError
-        A site, layer, gene or option is unknown, the cells are no raw counts, or the memory is too small.
+        A site, layer, gene or option is unknown, the cells are no raw counts, the memory is too small, or another
+        process writes to `out`.
     VocabularyError
         Too few genes of the cells are in the vocabulary, or a chosen gene is not.
     StoreError
-        `out` holds activations of something else.
+        `out` holds activations of something else, or is damaged.
     UnfinishedError
-        The disk is full, or workers were lost; the same call continues.
+        The disk is full, `out` cannot be written, or workers were lost; the same call continues.
 
     Examples
     --------
@@ -116,27 +121,33 @@ def capture(
     (20, 4, 16)
     """
     _check_words(dtype, precision)
+    if client is not None and any(point.has_hooks() for point in model.hook_dict.values()):
+        msg = f"workers have no live hooks ({describe_hooks(model.hook_dict)}); remove them, or leave client= out"
+        raise InputError(msg)
+    limit, seed = longest_cell(max_tokens, model.config), int(seed)
     shared = None if client is None else _check_workers(client, out)
-    reader = open_cells(cells)
     found = tuple(measure_sites(model, find_sites(model, sites, layers)))
+    chosen = Reduction(reduce, (genes,) if isinstance(genes, str) else tuple(map(str, () if genes is None else genes)))
+    chosen.check(found)
+    model.vocabulary.ids(chosen.genes)  # an unknown gene is an error before the work, not in it
+    reader = open_cells(cells)
     match = match_genes(reader.genes, model.vocabulary.genes)
     seen = survey(reader, reader.genes.isin(match.matched.keys()))
     match = match_genes(reader.genes, model.vocabulary.genes, counts_per_gene=seen.counts_per_gene)
-    longest = min(seen.longest + 1, max_tokens or model.config.max_tokens)
-    reduction = Reduction(reduce, tuple(genes or ()), longest)
-    reduction.check(found)
-    model.vocabulary.ids(reduction.genes)  # an unknown gene is an error before the work, not in it
+    longest = min(seen.longest + 1, limit)
+    reduction = replace(chosen, longest=longest)
     itemsize = np.dtype(DTYPES[dtype]).itemsize
     row_bytes = sum(itemsize * int(np.prod(reduction.shape(site), dtype=np.int64)) for site in found)
     row_bytes += 2 * TOKEN_BYTES * longest  # the next part's tokens are made meanwhile
     device = model.device.type if shared is None else shared.device
-    plan = make_plan(model.config, found, row_bytes=row_bytes, longest=longest, memory=memory, device=device)
+    plan = make_plan(model.config, found, row_bytes=row_bytes, longest=longest, memory=int(memory), device=device)
     if shared is not None:
         plan = share_out(plan, seen.n_cells, shared.number)
     identity = {
         "schema": SCHEMA,
         "model": model_sha256(model),
         "vocabulary": model.vocabulary.sha256,
+        "hooks": describe_hooks(model.hook_dict),
         "cells": seen.identity,
         "n_cells": seen.n_cells,
         "sites": [site.name for site in found],
@@ -144,22 +155,22 @@ def capture(
         "genes": list(reduction.genes),
         "dtype": dtype,
         "seed": seed,
-        "max_tokens": max_tokens or model.config.max_tokens,
+        "max_tokens": limit,
         "precision": precision,
         "matched_genes": len(match.matched),
-        "count_share": round(match.count_share, 6),
+        "count_share": None if np.isnan(match.count_share) else round(match.count_share, 6),
     }
-    work = CaptureWork(model, reader, match, found, reduction, plan, dtype, seed, max_tokens, precision)
+    work = CaptureWork(model, reader, match, found, reduction, plan, dtype, seed, limit, precision)
     with PartStore.open(None if out is None else Path(out), identity, plan, work.shapes) as store:
         if not store.complete:
             _fill(store, replace(work, plan=store.plan), client)
-    return ActivationStore(store.group, where="memory" if out is None else str(out))
+    return ActivationStore(store.group, where="memory") if out is None else ActivationStore.open(out)
 
 
 def _fill(store: PartStore, work: CaptureWork, client: Any) -> None:
-    todo, parts = store.todo(), store.plan.parts(store.n_cells)
-    if len(todo) < len(parts):
-        log.info("%d of %d parts were captured before.", len(parts) - len(todo), len(parts))
+    todo, n_parts = store.todo(), store.plan.n_parts(store.n_cells)
+    if len(todo) < n_parts:
+        log.info("%d of %d parts were captured before.", n_parts - len(todo), n_parts)
     if todo and client is not None:
         from interp.capture.cluster import run_parts
 
@@ -170,9 +181,9 @@ def _fill(store: PartStore, work: CaptureWork, client: Any) -> None:
 
 
 def _fill_here(store: PartStore, work: CaptureWork, todo: Sequence[int]) -> None:
-    sizes = [stop - start for start, stop in (store.plan.parts(store.n_cells)[number] for number in todo)]
-    with progress(total=sum(sizes), description="capture", unit="cell") as bar:
-        for number, tokens in zip(todo, ahead(work.tokens, todo), strict=True):
+    left = sum(stop - start for start, stop in (store.plan.part(number, store.n_cells) for number in todo))
+    with progress(total=left, description="capture", unit="cell") as bar, closing(ahead(work.tokens, todo)) as parts:
+        for number, tokens in zip(todo, parts, strict=True):
             store.write(number, work.compute(tokens, bar.update))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interp.capture.layout import compressors, damage, every_chunk_written, missing_chunks
 from interp.errors import InputError, StoreError
 from interp.runs.files import new_folder
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
-SCHEMA = 2
+SCHEMA = 3
+ARRAYS = ("sum", "uniform", "count", "weighted")
 
 
 @dataclass(frozen=True)
@@ -106,24 +108,42 @@ class AttentionSums:
             self.sum[picked], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells, self.heads, weighted
         )
 
-    def save(self, folder: Path) -> None:
-        """Write the sums as a zarr group, checksummed."""
-        import zarr
-        from zarr.codecs import Crc32cCodec, ZstdCodec
+    def save(self, folder: str | Path) -> None:
+        """Write the sums as a zarr group, checksummed, in place of a folder that may be there.
 
-        with new_folder(folder) as aside:
-            group = zarr.open_group(aside, mode="w")
-            for name in ("sum", "uniform", "count", "weighted"):
-                array = getattr(self, name)
-                if array is not None:
-                    chunks = (*([1] * (array.ndim - 2)), *array.shape[-2:])
-                    group.create_array(name, data=array, chunks=chunks, compressors=[ZstdCodec(level=1), Crc32cCodec()])
-            group.attrs.update(
-                {"schema": SCHEMA, "genes": list(self.genes), "n_cells": self.n_cells, "heads": self.heads}
-            )
+        Raises
+        ------
+        StoreError
+            The folder cannot be written; what was there is untouched.
+        """
+        try:
+            with new_folder(folder) as aside, every_chunk_written():
+                self._write(aside)
+        except OSError as error:
+            msg = f"{folder} cannot be written ({error.strerror or error}); make room, or give another folder"
+            raise StoreError(msg) from error
+
+    def _write(self, folder: Path) -> None:
+        import zarr
+
+        group = zarr.open_group(folder, mode="w")
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if array is not None:
+                chunks = (*([1] * (array.ndim - 2)), *array.shape[-2:])
+                group.create_array(name, data=array, chunks=chunks, compressors=compressors())
+        group.attrs.update(
+            {
+                "schema": SCHEMA,
+                "arrays": [name for name in ARRAYS if name in group],
+                "genes": list(self.genes),
+                "n_cells": self.n_cells,
+                "heads": self.heads,
+            }
+        )
 
     @classmethod
-    def load(cls, folder: Path) -> AttentionSums:
+    def load(cls, folder: str | Path) -> AttentionSums:
         """Read sums written by `save`.
 
         Raises
@@ -139,15 +159,16 @@ class AttentionSums:
         except (OSError, ValueError) as error:
             msg = f"{folder} holds no attention sums ({error}); make them with interp.attention_sums"
             raise StoreError(msg) from error
+        if "n_cells" not in attrs or "sites" in attrs:
+            msg = f"{folder} holds something else than attention sums; make them with interp.attention_sums"
+            raise StoreError(msg)
         if attrs.get("schema") != SCHEMA:
             msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {SCHEMA}; make the sums again"
             raise StoreError(msg)
-        try:
-            total, uniform, count = (np.asarray(group[name]) for name in ("sum", "uniform", "count"))
-            weighted = np.asarray(group["weighted"]) if "weighted" in group else None
-        except (OSError, ValueError) as error:
-            msg = f"{folder} is damaged ({error}); make the sums again"
-            raise StoreError(msg) from error
-        heads = attrs.get("heads")
-        chosen = None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
-        return cls(total, uniform, count, tuple(map(str, attrs["genes"])), int(attrs["n_cells"]), chosen, weighted)
+        with damage(str(folder), "a piece of the sums"):
+            if missing_chunks(group, attrs["arrays"]):
+                raise KeyError(*missing_chunks(group, attrs["arrays"]))
+            arrays = {name: np.asarray(group[name]) for name in attrs["arrays"]}
+            heads = attrs["heads"]
+            chosen = None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
+            return cls(**arrays, genes=tuple(attrs["genes"]), n_cells=int(attrs["n_cells"]), heads=chosen)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from interp.cells.reader import CellReader
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
+
+log = logging.getLogger(__name__)
 
 # Type that matrix products are computed in, by the user's word; None leaves the weights' own.
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -61,6 +65,7 @@ class CaptureWork:
     seed: int
     max_tokens: int | None
     precision: str
+    _overflown: set[str] = field(default_factory=set, init=False, repr=False)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -70,7 +75,7 @@ class CaptureWork:
 
     def tokens(self, number: int) -> GeneTokens:
         """Tokens of one part."""
-        start, stop = self.plan.parts(len(self.reader))[number]
+        start, stop = self.plan.part(number, len(self.reader))
         return read_tokens(
             self.model, self.reader, start, stop, match=self.match, seed=self.seed, max_tokens=self.max_tokens
         )
@@ -80,9 +85,7 @@ class CaptureWork:
         kind = DTYPES[self.dtype]
         arrays = {site.name: np.full((len(tokens), *self.reduction.shape(site)), np.nan, kind) for site in self.sites}
         for rows in self.plan.batches(tokens.lengths):
-            for name, values in self._batch(tokens[rows]).items():
-                within: tuple[Any, ...] = tuple(slice(0, size) for size in values.shape[1:])
-                arrays[name][(rows, *within)] = values
+            self._run(tokens[rows], rows, arrays)
             if done is not None:
                 done(len(rows))
         arrays[LENGTHS] = tokens.lengths.astype(np.int32)
@@ -93,12 +96,30 @@ class CaptureWork:
             arrays[TOKEN_GENES] = genes
         return arrays
 
-    def _batch(self, batch: GeneTokens) -> dict[str, np.ndarray]:
+    def _run(self, batch: GeneTokens, rows: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
+        """Run the model on some cells of a part and put what is kept into their rows, one site after the other."""
         reduce = BatchReducer(self.reduction, batch, self.model.vocabulary, self.model.device)
-        kept: dict[str, torch.Tensor] = {}
-        readers = {
-            site.name: lambda activation, site=site: kept.__setitem__(site.name, reduce(activation, site))
-            for site in self.sites
-        }
+
+        def keep(activation: torch.Tensor, site: Site) -> None:
+            values = reduce(activation, site).float().cpu().numpy()
+            within: tuple[Any, ...] = tuple(slice(0, size) for size in values.shape[1:])
+            arrays[site.name][(rows, *within)] = self._stored(values, site)
+
+        readers = {site.name: partial(keep, site=site) for site in self.sites}
         forward(self.model, batch, readers, stop_at=self.sites[-1].name, precision=PRECISIONS[self.precision])
-        return {name: values.float().cpu().numpy() for name, values in kept.items()}
+
+    def _stored(self, values: np.ndarray, site: Site) -> np.ndarray:
+        """Convert to the type on disk, and warn once a site where its range is too small."""
+        with np.errstate(over="ignore"):
+            stored = values.astype(DTYPES[self.dtype], copy=False)
+        if stored is not values and site.name not in self._overflown:
+            lost = int((np.isinf(stored) & np.isfinite(values)).sum())
+            if lost:
+                self._overflown.add(site.name)
+                log.warning(
+                    "%s: values beyond %g, %d in this batch, are stored as infinite; capture with dtype='float32'",
+                    site.name,
+                    np.finfo(stored.dtype).max,
+                    lost,
+                )
+        return stored

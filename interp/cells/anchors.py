@@ -93,6 +93,40 @@ def anchors(cells: AnnData, genes: Sequence[str], *, min_cells: int = MIN_CELLS)
     InputError
         A gene is not in the panel, the cells are no panel, or no group is large enough.
     """
+    return _averaged(cells, expression(cells, genes), tuple(genes), min_cells)
+
+
+def anchor_means(cells: AnnData, values: np.ndarray, *, names: Sequence[str] | None = None) -> Anchors:
+    """Average any values of cells, such as an embedding, over the same groups as `anchors`.
+
+    Parameters
+    ----------
+    cells
+        A panel from `read_cells`.
+    values
+        One row per cell, (cell, dimension).
+    names
+        Names of the dimensions; their numbers by default.
+
+    Returns
+    -------
+    Anchors
+        Its features are means of `values`, (anchor, dimension); its rows are those of `anchors`.
+
+    Raises
+    ------
+    InputError
+        There is not one finite row per cell, the cells are no panel, or no group is large enough.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or len(rows) != cells.n_obs or not np.isfinite(rows).all():
+        msg = f"values of shape {rows.shape} for {cells.n_obs:,} cells; give one finite row per cell"
+        raise InputError(msg)
+    named = tuple(names) if names is not None else tuple(f"d{i}" for i in range(rows.shape[1]))
+    return _averaged(cells, sparse.csr_matrix(rows), named, MIN_CELLS)
+
+
+def _averaged(cells: AnnData, values: sparse.csr_matrix, names: tuple[str, ...], min_cells: int) -> Anchors:
     absent = [name for name in (*KEYS, "stage", "branch", "depth", "study") if name not in cells.obs]
     if absent:
         msg = f"obs has no column {some(map(repr, absent))}; pass cells that read_cells returned"
@@ -114,9 +148,9 @@ def anchors(cells: AnnData, genes: Sequence[str], *, min_cells: int = MIN_CELLS)
     inside = np.flatnonzero(row_of[group] >= 0)
     rows = row_of[group[inside]]
     indicator = sparse.csr_matrix((np.ones(len(inside)), (rows, inside)), shape=(len(large), cells.n_obs))
-    features = (indicator @ expression(cells, genes)).toarray() / sizes[large, None]
+    features = (indicator @ values).toarray() / sizes[large, None]
     first = inside[np.unique(rows, return_index=True)[1]]
-    return Anchors(features, _anchor_obs(cells, frame, first, inside, rows, sizes[large]), tuple(genes))
+    return Anchors(features, _anchor_obs(cells, frame, first, inside, rows, sizes[large]), names)
 
 
 def _groups(frame: pd.DataFrame) -> tuple[NDArray[np.intp], int]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from interp.cells.counts import canonical_counts
+from interp.cells.names import gene_names
 from interp.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
+# Entries of a dense matrix that are held at once (16 million float32 are 64 MB).
+DENSE_ENTRIES = 2**24
 ADVICE = "Name where the raw counts are with layer=, as in interp.cells.open_cells(path, layer='counts')"
+
+
+_BY_GENE = "{where} is stored as {encoding}, which cannot be read cell by cell; store it as CSR (X.tocsr())"
 
 
 class _Source(Protocol):
@@ -67,7 +74,12 @@ class CellReader:
         InputError
             The values are not finite non-negative whole numbers.
         """
-        return canonical_counts(self._source.matrix(start, stop), self.where, hint=ADVICE)
+        step = max(1, DENSE_ENTRIES // max(1, len(self.genes)))
+        blocks = [
+            canonical_counts(self._source.matrix(first, min(first + step, stop)), self.where, hint=ADVICE)
+            for first in range(start, max(stop, start + 1), step)  # no cells: an empty block
+        ]
+        return blocks[0] if len(blocks) == 1 else sparse.vstack(blocks, format="csr")
 
     def names(self, start: int, stop: int) -> np.ndarray:
         """Return the names of a range of cells, texts (cell,)."""
@@ -119,44 +131,48 @@ def open_cells(cells: Cells, *, layer: str | None = None, gene_key: str | None =
     if isinstance(cells, str | Path):
         path = Path(cells)
         where, source = str(path), _OnDisk(path, layer)
+        names = gene_names(source.var(), gene_key, where)
         origin = {"path": str(path.resolve()), "layer": layer, "gene_key": gene_key}
-        return CellReader(where, _symbols(source.var(), gene_key, where), origin, source)
-    memory = _InMemory(cells, layer)
-    return CellReader("the AnnData", _symbols(memory.var(), gene_key, "the AnnData"), None, memory)
-
-
-def _symbols(var: pd.DataFrame, gene_key: str | None, where: str) -> pd.Index:
-    if gene_key is None:
-        return pd.Index(var.index.astype(str), dtype=object)
-    if gene_key not in var:
-        there = ", ".join(map(repr, var.columns)) or "none"
-        msg = f"{where}: var has no column {gene_key!r}, which gene_key= names; there are: {there}"
+        return CellReader(where, names, origin, source)
+    if not hasattr(cells, "obs_names"):
+        msg = f"cells are an AnnData, a path, or what interp.cells.open_cells returns; got a {type(cells).__name__}"
         raise InputError(msg)
-    return pd.Index(var[gene_key].astype(str).to_numpy(dtype=object), dtype=object)
+    memory = _InMemory(cells, layer)
+    return CellReader("the AnnData", gene_names(memory.var(), gene_key, "the AnnData"), None, memory)
 
 
 class _InMemory:
-    """An AnnData; of a backed one only the rows asked for are read."""
+    """An AnnData; of a backed one, or a view of one, only the rows asked for are read."""
 
     def __init__(self, adata: AnnData, layer: str | None) -> None:
         if layer not in (None, "raw") and layer not in adata.layers:
             msg = f"there is no layer {layer!r}; there are: {', '.join(adata.layers) or 'none'}"
             raise InputError(msg)
-        if layer is None and adata.X is None:
+        root = adata._adata_ref if adata.is_view else adata  # X of a view would be a copy of its cells
+        if layer is None and root.X is None:
             msg = f"X is empty. {ADVICE}"
             raise InputError(msg)
+        if adata.isbacked and layer is None and getattr(root.X, "format", "csr") != "csr":
+            raise InputError(_BY_GENE.format(where="X", encoding="csc_matrix"))
         self._adata, self._layer = adata, layer
         self._raw = layer == "raw" and "raw" not in adata.layers
         if self._raw and adata.raw is None:
             msg = "the cells have no .raw, which layer='raw' names"
             raise InputError(msg)
         self.n_cells = adata.n_obs
+        # anndata refuses a view of a view of a backed AnnData, so ranges are taken from what the view looks at
+        self._viewed = root if adata.isbacked and adata.is_view else None
+        if self._viewed is not None:
+            self._rows, self._columns = np.arange(root.n_obs)[adata._oidx], adata._vidx
 
     def var(self) -> pd.DataFrame:
         return self._adata.raw.var if self._raw else self._adata.var
 
     def matrix(self, start: int, stop: int) -> Any:
-        rows = self._adata[start:stop]
+        if self._viewed is not None:
+            rows = self._viewed[self._rows[start:stop], self._columns]
+        else:
+            rows = self._adata[start:stop]
         if self._raw:
             return rows.raw.X
         return rows.X if self._layer is None else rows.layers[self._layer]
@@ -181,12 +197,18 @@ class _OnDisk:
             msg = f"{where} has no {place}; its layers are: {there or 'none'}. {ADVICE}"
             raise InputError(msg)
         self._place, self._var = place, "raw/var" if raw else "var"
+        lost = [name for name in ("obs", self._var) if name not in self._root]
+        if lost:
+            msg = f"{where} has no {lost[0]}, so it holds no AnnData; write it with adata.write_h5ad or write_zarr"
+            raise InputError(msg)
         self._matrix = _rows_of(self._root[place], f"{where}: {place}")
         self._index = str(self._root["obs"].attrs.get("_index", ""))
         if not self._index:
             msg = f"{where}: obs has no index as anndata 0.7 and later write it; read and write the file once"
             raise InputError(msg)
-        self.n_cells = int(self._root["obs"][self._index].shape[0])
+        stored = self._root["obs"][self._index]
+        self._names = stored["values"] if "values" in getattr(stored, "keys", tuple)() else stored  # nullable texts
+        self.n_cells = int(self._names.shape[0])
 
     def var(self) -> pd.DataFrame:
         from anndata.io import read_elem
@@ -197,7 +219,7 @@ class _OnDisk:
         return self._matrix[start:stop]
 
     def names(self, start: int, stop: int) -> np.ndarray:
-        stored = self._root["obs"][self._index]
+        stored = self._names
         rows = stored.asstr()[start:stop] if hasattr(stored, "asstr") else stored[start:stop]
         return np.array([str(name) for name in rows], dtype=object)
 
@@ -232,12 +254,13 @@ def _open(path: Path) -> Any:
 
 def _rows_of(element: Any, where: str) -> Any:
     """Return something that gives rows by slice."""
-    encoding = element.attrs.get("encoding-type", "array")
+    # sparse matrices of anndata before 0.7 say so in another attribute
+    encoding = element.attrs.get("encoding-type") or f"{element.attrs.get('h5sparse_format', '')}_matrix"
+    encoding = encoding if hasattr(element, "keys") else "array"
     if encoding == "csr_matrix":
         from anndata.io import sparse_dataset
 
         return sparse_dataset(element)
-    if encoding == "array" and hasattr(element, "shape"):
+    if encoding == "array":
         return element
-    msg = f"{where} is stored as {encoding}, which cannot be read cell by cell; store it as CSR (X.tocsr())"
-    raise InputError(msg)
+    raise InputError(_BY_GENE.format(where=where, encoding=encoding))

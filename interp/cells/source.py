@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from interp.cells.counts import raw_counts
-from interp.cells.names import some
+from interp.cells.names import gene_names, some
 from interp.cells.obs import cell_labels, column, is_panel
 from interp.errors import InputError
 
@@ -139,19 +139,7 @@ def read_source(adata: AnnData, columns: Columns, *, where: str, study: str) -> 
 
 def _genes(adata: AnnData, columns: Columns, where: str) -> pd.Index:
     from_raw = columns.layer == "raw" and "raw" not in adata.layers and adata.raw is not None
-    var = adata.raw.var if from_raw else adata.var
-    names = pd.Series(var.index.astype(str).to_numpy(dtype=object), index=var.index)
-    if columns.gene_key is not None:
-        if columns.gene_key not in var:
-            there = ", ".join(map(repr, var.columns)) or "none"
-            msg = f"{where}: var has no column {columns.gene_key!r}, which gene_key= names; there are: {there}"
-            raise InputError(msg)
-        given = var[columns.gene_key].astype(object)
-        absent = given.isna() | (given.astype(str).str.strip() == "")
-        if absent.any():
-            log.warning("%s: %d genes have no %s and keep their index name", where, absent.sum(), columns.gene_key)
-        names = given.astype(str).where(~absent, names)
-    genes = pd.Index(names.to_numpy(dtype=object), dtype=object)
+    genes = gene_names(adata.raw.var if from_raw else adata.var, columns.gene_key, where)
     _refuse_duplicates(genes, "gene names", where, "sum or drop the copies, or name another var column with gene_key=")
     return genes
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from interp.cells.reader import CellReader
 
-# Cells read at a time; a cell of 5,000 expressed genes has 40 kB, so a block stays under 200 MB.
-BLOCK = 4096
+# Cells read at a time; a cell of 5,000 expressed genes has 40 kB, so a block stays near 40 MB.
+BLOCK = 1024
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,16 @@ def discover(
         int | None, typer.Option(min=1, help="Draws of each random control. Default 20; 99 for a publication.")
     ] = None,
     label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
+    ruler: Annotated[
+        Path | None,
+        typer.Option(help="CSV of distances between stages: a matrix, or an edge list a,b,length. Default: hops."),
+    ] = None,
+    ruler_source: Annotated[
+        str | None,
+        typer.Option(
+            help="Where these distances come from. Naming it is your word that nothing of the model went into them."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Find heads, extract a compact algorithm, and judge it beside nulls and matched controls.
@@ -49,6 +59,7 @@ def discover(
     Without arguments: scgpt-sim on the embedded simulated atlas (400 genes, 300 attention cells). On real cells:
     interp discover --model scgpt-mini --cells a.h5ad b.h5ad --external c.h5ad --out runs/blood
     """
+    from interp.biology import read_ruler
     from interp.discover import EMBEDDED, DiscoverSettings
     from interp.discover import discover as run
     from interp.errors import InputError
@@ -60,6 +71,11 @@ def discover(
     if cells is None and (external or negative):
         msg = "--external and --negative need --cells: the embedded default brings its own panels"
         raise InputError(msg)
+    if (ruler is None) != (ruler_source is None):
+        msg = "--ruler FILE and --ruler-source TEXT go together: a ruler stands beside its source in every result"
+        raise InputError(msg)
+    # Naming the source is the user's word that the model had no part in it.
+    distances = read_ruler(ruler, source=ruler_source or "", independent_of_model=True) if ruler else None
     panel = given.read_panel(cells, columns) if cells else None
     outside = given.read_panel(external, columns) if external else None
     other = given.read_panel(negative, columns, require_stages=False) if negative else None
@@ -74,6 +90,6 @@ def discover(
     settings = replace(
         DiscoverSettings() if cells else EMBEDDED, seed=seed, **{k: v for k, v in chosen.items() if v is not None}
     )
-    folder = run(model, panel, external=outside, negative=other, out=out, settings=settings)
+    folder = run(model, panel, external=outside, negative=other, out=out, settings=settings, ruler=distances)
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
     typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, algorithm/, figures/")

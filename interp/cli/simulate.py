@@ -16,7 +16,10 @@ def simulate(
     genes: Annotated[int, typer.Option(help="Number of genes, real symbols.", min=50)] = 1000,
     world: Annotated[
         str,
-        typer.Option(help="ordered: hematopoiesis; labels-only: cell types without order; unrelated: other tissues."),
+        typer.Option(
+            help="ordered: hematopoiesis; labels-only: cell types without order; study-is-stage: the same, each study "
+            "with stages of its own; unrelated: other tissues."
+        ),
     ] = "ordered",
     stages: Annotated[str, typer.Option(help="default (spread over all branches) or all.")] = "default",
     strength: Annotated[float, typer.Option(help="Strength of the programs, 0 to 1.", min=0)] = 1.0,

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp.biology import StageGraph
+from interp.biology import Ruler, StageGraph
 from interp.discover.job import Job
 from interp.discover.panels import Panels, embedded_panels
 from interp.discover.settings import EMBEDDED, DiscoverSettings
 from interp.runs.folder import RunFolder
+from interp.runs.workers import one_thread_each
 from interp.scgpt.load import load_model
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def discover(
     out: str | Path,
     settings: DiscoverSettings | None = None,
     graph: StageGraph | None = None,
+    ruler: Ruler | None = None,
 ) -> Path:
     """Find the heads that hold the stage order, extract them, and measure whether the model deserves the credit.
 
@@ -50,7 +52,9 @@ def discover(
     settings
         Sizes of the job.
     graph
-        Stage graph; hematopoiesis by default.
+        Stage graph; hematopoiesis by default. Branches and depths always come from it.
+    ruler
+        Distances between stages that latents are held to; hops of the graph by default.
 
     Returns
     -------
@@ -60,15 +64,20 @@ def discover(
     Raises
     ------
     InputError
-        An external panel shares cells or donors with the internal one, or too little of a panel maps to the graph.
+        Panels share cells, the external one shares donors with the internal one, too little of a panel maps to the
+        graph, or the ruler lacks a stage of a panel.
     """
+    graph = graph or StageGraph.hematopoiesis()
+    ruler = ruler or Ruler.hops(graph)
     settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
-    panels = embedded_panels() if cells is None else Panels(cells, external, negative)
     if isinstance(model, str | Path):
         name, model = Path(model).name, load_model(model)  # no path of a machine goes into results
     else:
         name = "model in memory"
-    config = {"model": name, "settings": asdict(settings), "panels": panels.hashes}
-    with RunFolder.open(out, config) as folder:
-        Job(folder, model, panels, settings=settings, graph=graph or StageGraph.hematopoiesis(), name=name).run()
+    # Several pieces of work at a time beat several threads in one, and keep every sum in one order.
+    with one_thread_each():
+        panels = embedded_panels() if cells is None else Panels(cells, external, negative)
+        config = {"model": name, "settings": asdict(settings), "panels": panels.hashes, "ruler": ruler.identity}
+        with RunFolder.open(out, config) as folder:
+            Job(folder, model, panels, settings=settings, graph=graph, ruler=ruler, name=name).run()
     return Path(out)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.capture import AttentionSums, attention_sums
+from interp.runs.progress import progress
 from interp.runs.seeds import stream
+from interp.runs.workers import each, processors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +49,7 @@ class FoldAttention:
     n_cells: int
     seed: int
     _tokens: dict[str, GeneTokens] = field(default_factory=dict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def folds(self) -> dict[str, tuple[str, ...]]:
@@ -55,10 +60,17 @@ class FoldAttention:
 
     def of(self, model: HookedScGPT, description: str) -> dict[str, AttentionSums]:
         """Sum a model's attention over the sampled cells of each fold."""
-        return {
-            name: attention_sums(model, self._sample(model, name), self.genes, description=f"{description}, {name}")
-            for name in self.folds
-        }
+        tokens = self._sampled(model)
+        n_cells = sum(map(len, tokens.values()))
+        n_workers = processors() if model.device.type == "cpu" else 1
+
+        def summed(part: GeneTokens) -> AttentionSums:
+            # Hooks lie on the model, so threads cannot share one.
+            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes)
+
+        with progress(total=n_cells, description=description, unit="cell") as bar:
+            sums = each(summed, tokens.values(), n_workers=n_workers, within=bar)
+        return dict(zip(tokens, sums, strict=True))
 
     def save(self, model: HookedScGPT, folder: Path) -> None:
         """Write the sums of every fold."""
@@ -69,12 +81,16 @@ class FoldAttention:
         """Read what `save` wrote."""
         return {name: AttentionSums.load(folder / name) for name in self.folds}
 
+    def _sampled(self, model: HookedScGPT) -> dict[str, GeneTokens]:
+        with self._lock:
+            if not self._tokens:  # an untrained model reads the same tokens
+                self._tokens.update({name: self._sample(model, name) for name in self.folds})
+        return self._tokens
+
     def _sample(self, model: HookedScGPT, name: str) -> GeneTokens:
-        if name not in self._tokens:  # an untrained model reads the same tokens
-            folds = self.folds
-            share = min(1.0, self.n_cells * len(folds) / max(1, len(folds) - 1) / self.cells.n_obs)
-            rows = np.flatnonzero(self.cells.obs["donor"].isin(folds[name]).to_numpy())
-            order = stream(self.seed, f"discover.attention {name}").permutation(len(rows))
-            picked = np.sort(rows[order[: max(1, round(share * len(rows)))]])
-            self._tokens[name] = model.tokenize(self.cells[picked], seed=self.seed)
-        return self._tokens[name]
+        folds = self.folds
+        share = min(1.0, self.n_cells * len(folds) / max(1, len(folds) - 1) / self.cells.n_obs)
+        rows = np.flatnonzero(self.cells.obs["donor"].isin(folds[name]).to_numpy())
+        order = stream(self.seed, f"discover.attention {name}").permutation(len(rows))
+        picked = np.sort(rows[order[: max(1, round(share * len(rows)))]])
+        return model.tokenize(self.cells[picked], seed=self.seed)

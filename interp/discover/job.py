@@ -12,27 +12,30 @@ import numpy as np
 import pandas as pd
 
 from interp import evidence
+from interp.biology import sensitivity_rulers
 from interp.cells.anchors import anchors
 from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
-from interp.discover.plan import disjoint_report, label_report, plan_genes, plan_splits
+from interp.discover.plan import check_ruler, disjoint_report, label_report, plan_genes, plan_splits
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
 from interp.heads import score_table, write_head_tables
 from interp.report.pictures import draw_figures
 from interp.report.summary import write_summary
-from interp.runs.files import sha256_arrays, sha256_json, write_csv, write_json
+from interp.runs.files import write_csv, write_json
 from interp.scgpt.fit_check import check_fit
+from interp.scgpt.identity import model_sha256
 from interp.scgpt.load import untrained_like
 from interp.stats import donor_folds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
 
-    from interp.biology import StageGraph
+    from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
     from interp.discover.settings import DiscoverSettings
     from interp.extraction.algorithm import CompactAlgorithm
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_VALUES = pd.DataFrame(columns=["endpoint", "control", "draw", "donor", "value"])
+_NO_SCORES = pd.DataFrame(columns=["control", "draw", "split", "name", "role", "value"])
 
 
 class Job:
@@ -56,24 +60,27 @@ class Job:
         *,
         settings: DiscoverSettings,
         graph: StageGraph,
+        ruler: Ruler,
         name: str,
     ) -> None:
         self.folder, self.path, self.model, self.name = folder, folder.path, model, name
-        self.settings, self.graph = settings, graph
+        self.settings, self.graph, self.ruler = settings, graph, ruler
         self.panels = panels if panels.negative is None else replace(panels, negative=without_stages(panels.negative))
+        check_ruler(self.panels, ruler)
         self.splits = plan_splits(panels.internal, settings.n_splits, settings.seed)
         self.genes = plan_genes(self.panels, self.splits, model.vocabulary.genes, settings.genes)
         union = sorted(set().union(*self.genes.values()))
         self.anchors = anchors(panels.internal, union)
-        self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits)
+        self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits, ruler=ruler)
         self.solver = evidence.Solver(seed=settings.seed)
         self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
-        self.identity = {"model_sha256": _model_hash(model), "panels": self.panels.hashes}
+        self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
 
     def run(self) -> None:
         """Run all steps in order; a step is redone when what it uses, or an earlier step's output, has changed."""
         settings = asdict(self.settings)
         known: dict[str, Any] = {**self.identity, "graph": self.graph.to_frame().to_dict("list")}
+        known["ruler"] = self.ruler.identity
 
         def do(name: str, outputs: list[str], make: Callable[[], None], uses: Sequence[str] = ()) -> None:
             known.update({key: settings[key] for key in uses})
@@ -83,9 +90,13 @@ class Job:
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
-        do("heads", ["choices.json", "scores.csv", "heads.csv"], self._scan_heads)
-        do("controls", ["controls.csv", "order.csv"], self._measure_controls, ["draws", "untrained_draws"])
+        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads)
+        controls = ["controls.csv", "order.csv", "head_nulls.csv"]
+        do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
+        do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
         do("nulls", ["nulls.csv", "null_order.csv"], self._measure_nulls, ["label_nulls", "other_nulls"])
+        do("rulers", ["rulers.csv", "ruler_order.csv"], self._vary_ruler)
+        do("branches", ["branches.csv"], self._split_by_branch)
         do("headroom", ["headroom.csv"], self._measure_headroom)
         do("algorithm", ["operators", "latents.csv"], self._fit_algorithm, ["final_starts"])
         do("external", ["external.csv"], self._try_outside)
@@ -131,17 +142,8 @@ class Job:
         return evidence.arm_of(self.campaign.candidates, self.choices)
 
     def _scan_heads(self) -> None:
-        candidates = self.campaign.candidates
-        found = self.campaign.choose(candidates, [*self.splits, self.panel.whole])
-        scores = pd.concat(
-            [
-                evidence.selection_scores(candidates, self.panel, found),
-                evidence.endpoint_scores(candidates, self.panel, self.solver, seed=self.settings.seed),
-            ]
-        )
-        scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
-        scores = scores.rename(columns={"candidate": "name"}).assign(metric=evidence.ORDER, target="stage")
-        write_head_tables(score_table(scores, seed=self.settings.seed), self.path)
+        found, scores = self.campaign.scan([*self.splits, self.panel.whole])
+        write_csv(self.path / "head_scores.csv", scores)
         write_json(self.path / "choices.json", {split: asdict(choice) for split, choice in found.items()})
 
     # -- evidence ----------------------------------------------------------------------------------------------------
@@ -156,17 +158,27 @@ class Job:
         return CrossFit(self.attention.of(model, f"untrained model {draw}"), self.genes, self.anchors)
 
     def _measure_controls(self) -> None:
-        settings, arms = self.settings, [self.chosen]
+        settings, arms, scores = self.settings, [self.chosen], _NO_SCORES
         if self.splits:
-            arms += self.campaign.controls(
+            controls, scores = self.campaign.controls(
                 correlation=self._correlation,
                 n_draws=settings.draws,
                 untrained=self._untrained,
                 n_untrained=settings.untrained_draws,
             )
+            arms += controls
         values, order = self.campaign.endpoints(arms)
         write_csv(self.path / "order.csv", order)
         write_csv(self.path / "controls.csv", values)
+        write_csv(self.path / "head_nulls.csv", scores)
+
+    def _tabulate_heads(self) -> None:
+        series = {"metric": evidence.ORDER, "target": "stage"}
+        scores, nulls = (_read_scores(self.path / name) for name in ("head_scores.csv", "head_nulls.csv"))
+        scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
+        nulls = nulls.groupby(["name", "role", "draw"])["value"].mean().reset_index()
+        table = score_table(scores.assign(**series), nulls=nulls.assign(**series), seed=self.settings.seed)
+        write_head_tables(table, self.path)
 
     def _measure_nulls(self) -> None:
         settings = self.settings
@@ -176,6 +188,19 @@ class Job:
         )
         write_csv(self.path / "null_order.csv", order)
         write_csv(self.path / "nulls.csv", values)
+
+    def _vary_ruler(self) -> None:
+        others, seed = sensitivity_rulers(self.graph), self.settings.seed
+        table, order = evidence.ruler_sensitivity(
+            self.panel, self.chosen, self.ruler, others, self.graph, self.solver, seed=seed
+        )
+        write_csv(self.path / "ruler_order.csv", order)
+        write_csv(self.path / "rulers.csv", table)
+
+    def _split_by_branch(self) -> None:
+        order, nulls = (pd.read_csv(self.path / name) for name in ("order.csv", "null_order.csv"))
+        table = evidence.branch_table(self.panel, self.graph, order, nulls, seed=self.settings.seed)
+        write_csv(self.path / "branches.csv", table)
 
     def _measure_headroom(self) -> None:
         loadings = evidence.true_loadings(self.panels.internal)
@@ -208,12 +233,14 @@ class Job:
             choice.settings.ridge,
             self.settings.final_starts,
             self.settings.seed,
+            self.ruler,
         )
 
     @cached_property
     def algorithm(self) -> CompactAlgorithm:
         """The folded algorithm, before anything was said of it."""
-        provenance = {"model": self.name, **self.identity, "settings": asdict(self.settings)}
+        provenance = {"model": self.name, **self.identity, "ruler": self.ruler.identity}
+        provenance["settings"] = asdict(self.settings)
         name = f"hematopoiesis-{self.name.removeprefix('scgpt-')}"
         return self.final.algorithm(name, self.panels.internal, provenance)
 
@@ -242,7 +269,7 @@ class Job:
         rows = evidence.gates(self.panel, self.chosen, self.solver, **seeds)
         if self.panels.external is not None:
             outside = anchors(self.panels.external, self.final.operator.genes)
-            panel = evidence.Panel.from_anchors(outside, self.graph, (), "external")
+            panel = evidence.Panel.from_anchors(outside, self.graph, (), "external", self.ruler)
             rows += evidence.frozen_gates(panel, self.final.latents(outside.features), outside.features, **seeds)
         write_json(self.path / "gates.json", rows)
 
@@ -255,7 +282,7 @@ class Job:
         donors = other.obs["donor"].to_numpy()
         n_splits = min(settings.n_splits, len(set(donors)))
         panel = evidence.negative_panel(
-            other, self.graph, donor_folds(donors, n_splits, settings.seed) if n_splits > 1 else []
+            other, self.graph, donor_folds(donors, n_splits, settings.seed) if n_splits > 1 else [], self.ruler
         )
         features = self.final.operator.apply(other.features)
         fitted = self.choices[evidence.WHOLE].settings
@@ -263,7 +290,8 @@ class Job:
             "negative", lambda _: features, settings={s.id: fitted for s in (*panel.splits, panel.whole)}
         )
         draws = {"seed": settings.seed, "n_draws": settings.negative_draws}
-        write_csv(self.path / "negative.csv", evidence.negative_control(panel, arm, self.graph, self.solver, **draws))
+        table = evidence.negative_control(panel, arm, self.graph, self.solver, **draws, ruler=self.ruler)
+        write_csv(self.path / "negative.csv", table)
 
     def _negative_anchors(self, cells: AnnData) -> Anchors:
         """Average the negative cells; genes that they were not measured for stand at the internal anchors' mean."""
@@ -280,7 +308,8 @@ class Job:
         table = pd.concat([pd.read_csv(self.path / name) for name in ("controls.csv", "nulls.csv")])
         judged: dict[str, Any] = {"endpoints": {}}
         if self.splits:
-            judged = evidence.verdict(table, headroom=self._headroom(), seed=self.settings.seed)
+            families = evidence.null_families(self.panel)
+            judged = evidence.verdict(table, nulls=families, headroom=self._headroom(), seed=self.settings.seed)
         write_json(self.path / "verdict.json", judged)
 
     def _export(self) -> None:
@@ -290,12 +319,12 @@ class Job:
             for name, found in endpoints.items()
         }
         metrics = {
-            name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")} for name, found in endpoints.items()
+            name: {key: found[key] for key in ("value", "lo", "hi", "n_donors")}
+            | {"largest_null_mean": found["base"]["mean"], "above_it_by": found["base"]["above_by"]}
+            for name, found in endpoints.items()
         }
         self.algorithm.described(verdict=words, metrics=metrics).save(self.path / "algorithm")
 
 
-def _model_hash(model: HookedScGPT) -> str:
-    weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-    facts = {"config": model.config.to_args(), "vocabulary": model.vocabulary.sha256}
-    return sha256_json(facts | {"weights": sha256_arrays(**weights)})
+def _read_scores(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, float_precision="round_trip")  # the default is off by a last digit now and then

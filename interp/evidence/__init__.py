@@ -1,10 +1,12 @@
 """Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
+from interp.evidence.branches import branch_table
 from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
     COOCCURRENCE,
+    HEAD_NULL,
     NO_OPERATOR,
     UNTRAINED,
     coexpression,
@@ -20,18 +22,22 @@ from interp.evidence.gates import frozen_gates, gates
 from interp.evidence.headroom import TRUE_LOADINGS, oracle, true_loadings
 from interp.evidence.holdouts import PAIRS
 from interp.evidence.negative import negative_control, negative_panel
-from interp.evidence.nulls import FAMILIES as NULL_FAMILIES
-from interp.evidence.nulls import null_arms
+from interp.evidence.nulls import FAMILIES, WITHIN_STUDIES, null_arms, null_families
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
-from interp.evidence.selection import Choice, arm_of, choices, endpoint_scores, read_choices, selection_scores
-from interp.evidence.verdict import verdict
+from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
+from interp.evidence.sensitivity import ruler_sensitivity
+from interp.evidence.verdict import ALPHA, verdict
+
+NULL_FAMILIES = (*FAMILIES, WITHIN_STUDIES)
 
 __all__ = [
+    "ALPHA",
     "CHOSEN",
     "COEXPRESSION",
     "COOCCURRENCE",
+    "HEAD_NULL",
     "NO_OPERATOR",
     "NULL_FAMILIES",
     "ORDER",
@@ -49,11 +55,10 @@ __all__ = [
     "Settings",
     "Solver",
     "arm_of",
-    "choices",
+    "branch_table",
     "coexpression",
     "cooccurrence",
     "donor_values",
-    "endpoint_scores",
     "frozen_gates",
     "gates",
     "gene_correlation",
@@ -61,13 +66,15 @@ __all__ = [
     "negative_panel",
     "no_operator",
     "null_arms",
+    "null_families",
     "oracle",
     "order_endpoint",
     "randomised",
     "read_cells_by_donor",
     "read_choices",
+    "ruler_sensitivity",
+    "screening_scores",
     "secondary_endpoints",
-    "selection_scores",
     "true_loadings",
     "verdict",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -95,6 +95,11 @@ class Candidates:
     expression: Callable[[Split], FloatArray]
     family: Family = "operator"
     draw: int = 0
+
+    def at(self, split: Split) -> Candidates:
+        """Return the same candidates, listed once, for this split alone; the list lives as long as they do."""
+        operators, expression = self.operators(split), self.expression(split)
+        return replace(self, operators=lambda _: operators, expression=lambda _: expression)
 
     def names(self, split: Split) -> list[str]:
         """Names of the candidates."""

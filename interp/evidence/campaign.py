@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates
-from interp.evidence.controls import RANDOM, UNTRAINED, coexpression, cooccurrence, no_operator, randomised
+from interp.evidence.controls import HEAD_NULL, RANDOM, UNTRAINED, coexpression, cooccurrence, no_operator, randomised
 from interp.evidence.endpoints import secondary_endpoints
 from interp.evidence.headroom import oracle
 from interp.evidence.holdouts import PAIRS
 from interp.evidence.order import donor_values, order_endpoint
-from interp.evidence.selection import arm_of, choices
+from interp.evidence.selection import Screening, choose, screen, screening_scores
 from interp.runs.progress import progress
+from interp.runs.workers import each, processors_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from interp.evidence.arms import Family, Settings
     from interp.evidence.fits import Solver
     from interp.evidence.panel import FloatArray, Panel
     from interp.evidence.selection import Choice
     from interp.extraction.crossfit import CrossFit
     from interp.stats import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What one split chose for one control: the settings, the features of all anchors, and every candidate's scores."""
+
+    name: str
+    family: Family
+    draw: int
+    split: str
+    settings: Settings
+    features: FloatArray
+    scores: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +68,24 @@ class Campaign:
         """The model's operators, among which each split chooses."""
         return Candidates(CHOSEN, self.source.operators, self.source.expression)
 
-    def choose(self, candidates: Candidates, splits: Sequence[Split] | None = None) -> dict[str, Choice]:
-        """Choose and tune among candidates in every split."""
-        splits = self.panel.splits if splits is None else splits
-        return choices(candidates, self.panel, splits, self.solver, seed=self.seed)
+    def scan(self, splits: Sequence[Split]) -> tuple[dict[str, Choice], pd.DataFrame]:
+        """Choose and tune among the model's operators in some splits.
+
+        Parameters
+        ----------
+        splits
+            Splits of the panel, and its ``whole``.
+
+        Returns
+        -------
+        choices, scores
+            Split id to `Choice`; and every candidate's score, selecting and held out, as `screening_scores` tabulates.
+        """
+        own = self.candidates
+        found = each(lambda split: self._choose(own.at(split), split, held_out=True), splits)
+        chosen = {split.id: choice for split, (choice, _) in zip(splits, found, strict=True)}
+        screened = {split.id: screening for split, (_, screening) in zip(splits, found, strict=True)}
+        return chosen, screening_scores(own, screened)
 
     def controls(
         self,
@@ -64,7 +94,7 @@ class Campaign:
         n_draws: int,
         untrained: Callable[[int], CrossFit],
         n_untrained: int,
-    ) -> list[Arm]:
+    ) -> tuple[list[Arm], pd.DataFrame]:
         """Make every control, chosen and tuned as the model's own operators were.
 
         Parameters
@@ -80,7 +110,9 @@ class Campaign:
 
         Returns
         -------
-        list of Arm
+        arms, scores
+            The controls; and the scores of every candidate of `HEAD_NULL`, which stand in for the heads of equal names
+            that know nothing, as `screening_scores` tabulates.
         """
 
         def genes(split: Split) -> Sequence[str]:
@@ -92,20 +124,25 @@ class Campaign:
             coexpression(own, correlation, genes),
             cooccurrence(own, self.source.counts, genes),
         )
-        arms = [self._settled(control) for control in fixed]
-        drawn = [(name, draw) for name in RANDOM for draw in range(n_draws)]
-        for name, draw in progress(drawn, description="random controls", unit="draw"):
-            arms.append(self._settled(randomised(own, name, draw, seed=self.seed)))
-        for draw in progress(range(n_untrained), description="untrained models", unit="model"):
+        makers: list[Callable[[], Candidates]] = [lambda made=made: made for made in fixed]  # type: ignore[misc]
+        makers += [partial(randomised, own, name, draw, seed=self.seed) for name in RANDOM for draw in range(n_draws)]
+        settled = self._settle(makers, "controls")
+
+        def model(draw: int) -> list[Settled]:
             source = untrained(draw)
             control = Candidates(UNTRAINED, source.operators, source.expression, family="control", draw=draw)
-            arms.append(self._settled(control))
-        return arms
+            return [self._settled(control, split) for split in self.panel.splits]
+
+        # An untrained model's sums weigh as much as the model's own.
+        with progress(total=n_untrained, description="untrained models", unit="model") as bar:
+            settled += each(model, range(n_untrained), n_workers=processors_for(self.source.nbytes), bar=bar)
+        scores = [found.scores for splits in settled for found in splits if found.name == HEAD_NULL]
+        return [_arm(found) for found in settled], pd.concat(scores, ignore_index=True)
 
     def oracle(self, loadings: pd.DataFrame) -> pd.DataFrame:
         """Measure the true programs (gene, program) of a simulated panel as if they were an operator."""
-        arm = self._settled(oracle(self.candidates, loadings, lambda split: self.source.genes[split.id]))
-        return self.endpoints([arm])[0]
+        control = oracle(self.candidates, loadings, lambda split: self.source.genes[split.id])
+        return self.endpoints([_arm(found) for found in self._settle([lambda: control], "true programs")])[0]
 
     def endpoints(self, arms: Sequence[Arm]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Measure arms.
@@ -126,12 +163,36 @@ class Campaign:
         tables = [donor_values(order, pairs) for pairs in kinds]
         return pd.concat([*tables, secondary_endpoints(self.panel, arms, self.solver)], ignore_index=True), order
 
-    def _settled(self, candidates: Candidates) -> Arm:
-        """Choose in every split and keep only the features of what was chosen."""
-        arm = arm_of(candidates, self.choose(candidates))
-        kept = {split.id: features for split, features in self._features(arm)}
-        return replace(arm, features=lambda split: kept[split.id])
+    def _choose(self, candidates: Candidates, split: Split, *, held_out: bool) -> tuple[Choice, Screening]:
+        how = (candidates, self.panel, split, self.solver)
+        names = tuple(candidates.names(split))
+        found = Screening(names, (float("nan"),))  # one candidate alone is tuned only
+        if len(names) > 1:
+            found = screen(*how, seed=self.seed, held_out=held_out)
+        return choose(*how, seed=self.seed, screening=found), found
 
-    def _features(self, arm: Arm) -> Iterator[tuple[Split, FloatArray]]:
-        for split in self.panel.splits:
-            yield split, arm.features(split)
+    def _settle(self, makers: Sequence[Callable[[], Candidates]], description: str) -> list[list[Settled]]:
+        """Choose for each of several controls, in every split.
+
+        Split by split, so that the model's training sums are added up once; candidates are made when their turn comes,
+        as random ones keep a matrix.
+        """
+        work = [(make, split) for split in self.panel.splits for make in makers]
+        with progress(total=len(work), description=description, unit="choice") as bar:
+            found = each(lambda item: self._settled(item[0](), item[1]), work, bar=bar)
+        return [found[i :: len(makers)] for i in range(len(makers))]
+
+    def _settled(self, candidates: Candidates, split: Split) -> Settled:
+        candidates = candidates.at(split)
+        choice, screening = self._choose(candidates, split, held_out=candidates.name == HEAD_NULL)
+        scores = screening_scores(candidates, {split.id: screening})
+        about = (candidates.name, candidates.family, candidates.draw)
+        return Settled(*about, split.id, choice.settings, candidates.features(split, choice.index), scores)
+
+
+def _arm(settled: Sequence[Settled]) -> Arm:
+    """Make the arm that has in each split the features and settings chosen there."""
+    kept = {found.split: found.features for found in settled}
+    settings = {found.split: found.settings for found in settled}
+    first = settled[0]
+    return Arm(first.name, lambda split: kept[split.id], first.family, first.draw, settings=settings)

@@ -50,6 +50,9 @@ class Comparison:
         One-sided sign-flip over donors.
     p_draws
         (1 + draws at least as good) / (1 + draws); NaN for a control with one draw.
+    null_mean, null_sd
+        Mean and standard deviation of the draws' means over donors; the level that this endpoint has on this panel
+        without what the draws lack. NaN for the sd of one draw.
     percentile
         95th percentile of the draws' means.
     floor
@@ -74,6 +77,8 @@ class Comparison:
     sd: float
     p_donors: float
     p_draws: float
+    null_mean: float
+    null_sd: float
     percentile: float
     floor: float
     smallest_p: float
@@ -125,6 +130,8 @@ def compare(name: str, observed: FloatArray, draws: FloatArray, *, seed: int = 0
         sd=sd,
         p_donors=flips.p,
         p_draws=drawn.p if several else float("nan"),
+        null_mean=float(means.mean()),
+        null_sd=float(means.std(ddof=1)) if several else float("nan"),
         percentile=float(np.percentile(means, NULL_PERCENTILE)),
         floor=null_floor(means) if several else float("nan"),
         smallest_p=max(flips.smallest_p, 1.0 / (1 + drawn.n) if several else 0.0),

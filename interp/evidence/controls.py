@@ -28,6 +28,8 @@ COEXPRESSION = "co-expression"
 COOCCURRENCE = "co-occurrence counts"
 UNTRAINED = "untrained model"
 RANDOM = (GAUSSIAN, VALUES, GENES)
+# Null of every single head: its own values, dealt anew to its own support; the most demanding of the random ones.
+HEAD_NULL = VALUES
 CONTROLS = (NO_OPERATOR, *RANDOM, COEXPRESSION, COOCCURRENCE, UNTRAINED)
 # Draws of each random control (design: 99, 20 in quick runs).
 N_DRAWS = 99
@@ -70,26 +72,23 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
         msg = f"There is no random control {name!r}; give one of {', '.join(RANDOM)}."
         raise InputError(msg)
     make = _MAKERS[name]
+    # Of the split and operator asked for last; threads that ask for others find theirs made anew, never each other's.
     kept: dict[str, FloatArray] = {}
 
     def matrix(operator: Operator, split: Split) -> FloatArray:
         # "L2H5.mean.out" and "L2H5.mean.in" share one draw
         base = f"{split.id} {operator.name.removesuffix('.' + operator.orientation)}"
-        if base not in kept:
+        if (found := kept.get(base)) is None:
+            found = make(as_float(operator.matrix), stream(seed, f"evidence {name}", f"{draw} {base}"))
             kept.clear()
-            kept[base] = make(as_float(operator.matrix), stream(seed, f"evidence {name}", f"{draw} {base}"))
-        return kept[base]
+            kept[base] = found
+        return found
 
     def like(operator: Operator, split: Split) -> Operator:
         return replace(operator, kind=name, matrix=lambda: matrix(operator, split))
 
-    listed: dict[str, list[Operator]] = {}
-
     def drawn(split: Split) -> list[Operator]:
-        if split.id not in listed:
-            own = cast("Sequence[Operator]", operators.operators(split))
-            listed[split.id] = [like(operator, split) for operator in own]
-        return listed[split.id]
+        return [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
 
     return replace(operators, name=name, family="control", draw=draw, operators=drawn)
 
@@ -113,7 +112,7 @@ def coexpression(operators: Candidates, correlation: Matrix, genes: Callable[[Sp
     """
 
     def made(split: Split) -> list[Operator]:
-        return [Operator("co-expression.out", COEXPRESSION, "out", lambda: correlation(split), tuple(genes(split)))]
+        return [Operator("co-expression.out", COEXPRESSION, "out", correlation(split), tuple(genes(split)))]
 
     return replace(operators, name=COEXPRESSION, family="control", operators=made)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from interp.evidence.fits import span_of
-from interp.evidence.holdouts import row_spearman
 from interp.evidence.order import sharing
 from interp.evidence.panel import UNKNOWN
-from interp.extraction.let import LetProblem, angles
+from interp.extraction.let import LetProblem
+from interp.geometry.distances import angles
+from interp.geometry.ranks import row_spearman
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -161,8 +162,9 @@ def _fitted(
             coords = span.coords(features[test])
             for arm in group:
                 labels, settings = arm.labels or panel.labels, arm.setting(split)
-                problem = LetProblem(span, panel.ruler(train, labels), settings.alpha, settings.ridge)
-                yield problem, (arm, labels, coords)
+                ruler = panel.ruler(train, labels)
+                if ruler.any():
+                    yield LetProblem(span, ruler, settings.alpha, settings.ridge), (arm, labels, coords)
 
     for fit, (arm, labels, coords) in solver.stream(jobs()):
         yield arm, labels, fit.from_coords(fit.basis.train), fit.from_coords(coords)

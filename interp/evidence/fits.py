@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,14 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from interp.extraction.let import MAX_ITER, N_LATENT, LetFit, LetProblem, fit_let
 from interp.extraction.span import SpanBasis
+from interp.runs.workers import one_thread_each, processors
 
 if TYPE_CHECKING:
     from interp.evidence.panel import FloatArray
 
 T = TypeVar("T")
 
-# Problems fitted at a time: enough to keep the processors busy while the next ones are made.
-BATCH = 64
+# Problems that a thread fits in a row, and batches per thread that are made ahead, so that a long fit holds nobody up.
+BATCH = 16
+AHEAD = 4
 # Iterations of a screening fit: the informed start, which is a ridge regression onto the ruler, and one step from it.
 # Over operators of many kinds its inner criterion ranked 0.9 with the converged one, at a quarter of the cost.
 SCREENING_ITERATIONS = 1
@@ -52,23 +56,37 @@ class Solver:
         return replace(self, n_starts=1, max_iter=min(self.max_iter, SCREENING_ITERATIONS))
 
     def fit(self, problems: Sequence[LetProblem]) -> list[LetFit]:
-        """Fit some problems, in order."""
+        """Fit some problems on this thread, in order."""
         options = {"n_latent": self.n_latent, "n_starts": self.n_starts, "max_iter": self.max_iter}
         with _hushed() if self.max_iter <= SCREENING_ITERATIONS else nullcontext():
-            return fit_let(problems, seed=self.seed, **options)
+            return fit_let(problems, seed=self.seed, n_threads=1, **options)
 
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:
         """Fit problems as they come, each with whatever travels beside it, in order.
 
-        The next problems are made in a thread of their own while the last ones are fitted.
+        The next problems are made while earlier ones are fitted, where there are several processors.
         """
-        jobs = iter(jobs)
-        with one_blas_thread(), ThreadPoolExecutor(1) as maker:
-            coming = maker.submit(_take, jobs)
-            while batch := coming.result():
-                coming = maker.submit(_take, jobs)
-                fits = self.fit([problem for problem, _ in batch])
-                yield from zip(fits, (beside for _, beside in batch), strict=True)
+        jobs, n_threads = iter(jobs), processors()
+        coming: deque[Future[list[tuple[LetFit, T]]]] = deque()
+        with one_thread_each():
+            if n_threads == 1:
+                while batch := list(islice(jobs, BATCH)):
+                    yield from self._fitted(batch)
+                return
+            pool = ThreadPoolExecutor(n_threads)
+            try:
+                while batch := list(islice(jobs, BATCH)):
+                    coming.append(pool.submit(self._fitted, batch))
+                    if len(coming) > AHEAD * n_threads:
+                        yield from coming.popleft().result()
+                while coming:
+                    yield from coming.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fitted(self, batch: list[tuple[LetProblem, T]]) -> list[tuple[LetFit, T]]:
+        fits = self.fit([problem for problem, _ in batch])
+        return list(zip(fits, (beside for _, beside in batch), strict=True))
 
 
 def span_of(features: FloatArray) -> SpanBasis | None:
@@ -77,25 +95,12 @@ def span_of(features: FloatArray) -> SpanBasis | None:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread, so that its sums keep one order on any machine."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        yield
-
-
-def _take(jobs: Iterator[T]) -> list[T]:
-    return list(islice(jobs, BATCH))
-
-
-@contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep the warning that fits stopped at the cap to itself, where stopping is meant."""
-    logger = logging.getLogger(fit_let.__module__)
+    """Keep this thread's warning that fits stopped at the cap to itself, where stopping is meant."""
+    logger, here = logging.getLogger(fit_let.__module__), threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
-        return record.levelno != logging.WARNING
+        return record.levelno != logging.WARNING or record.thread != here
 
     logger.addFilter(keep)
     try:

@@ -10,7 +10,8 @@ import numpy as np
 from interp.evidence.fits import span_of
 from interp.evidence.nulls import coherent
 from interp.evidence.pairs import GATE_PAIRS, BlockedP, blocked_p, pair_correlations
-from interp.extraction.let import LetProblem, angles
+from interp.extraction.let import LetProblem
+from interp.geometry.distances import angles
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
@@ -292,15 +293,13 @@ def _latent_gates(
 def _trust(inputs: FloatArray, latents: FloatArray) -> GateValue:
     from interp.geometry import trustworthiness
 
-    n = len(latents)
-    if n <= 2 * TRUST_NEIGHBOURS:
-        return GateValue(n=n, reason=f"{n} anchors; more than {2 * TRUST_NEIGHBOURS} are needed at k = 15")
-    return GateValue(float(trustworthiness(inputs, latents, k=TRUST_NEIGHBOURS)), n)
+    found = trustworthiness(inputs, latents, k=TRUST_NEIGHBOURS)
+    return GateValue(found.value, len(latents), found.reason)
 
 
-def _blocked(outcome: BlockedP | None, n_anchors: int) -> GateValue:
-    if outcome is None:
-        return GateValue(n=n_anchors, reason="fewer than four stages to compare, or a constant ruler")
+def _blocked(outcome: BlockedP, n_anchors: int) -> GateValue:
+    if outcome.reason:
+        return GateValue(n=n_anchors, reason=outcome.reason)
     if outcome.floor > THRESHOLDS[BLOCKED]:
         reason = f"the labels can be laid out in too few ways: the smallest p is {outcome.floor:.2g}"
         return GateValue(n=outcome.n, reason=reason, p=outcome.p, at_floor=outcome.at_floor)

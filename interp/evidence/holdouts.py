@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interp.geometry.agreement import MIN_STAGES
+from interp.geometry.distances import angles
+from interp.geometry.ranks import row_spearman
 from interp.runs.seeds import stream
 from interp.stats import Split, donor_folds
 
@@ -17,12 +20,8 @@ if TYPE_CHECKING:
 
 # Pairs that count: all other stages, or those of the asked donor's own study only.
 PAIRS = ("all", "within-study")
-# Other stages that an order needs (design: a group counts with at least 4 stages).
-MIN_STAGES = 4
 # Hold-outs of the inner criterion, each a donor fold times a group of stages.
 N_INNER = 3
-# Rows up to this many columns are ranked by comparing all with all.
-NARROW = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +64,6 @@ class HoldOut:
         numpy.ndarray
             Spearman correlation, (question, pairs); NaN where there are too few stages or the ruler is constant.
         """
-        from interp.extraction.let import angles
-
         means = self.weights @ angles(asked, trained)
         values = np.full((len(self.donors), len(PAIRS)), np.nan)
         for view in self.views:
@@ -172,38 +169,6 @@ def grouped_hold_outs(panel: Panel, split: Split, seed: int) -> list[HoldOut]:
         for group in _stage_groups(panel, train, seed, split.id)
     )
     return [item for item in found if item is not None]
-
-
-def row_spearman(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Spearman correlation of each row of `a` with the same row of `b`, both (row, column); NaN where one is constant.
-
-    Examples
-    --------
-    >>> row_spearman(np.array([[1.0, 2.0, 3.0]]), np.array([[0.0, 5.0, 9.0]])).tolist()
-    [1.0]
-    """
-    x, y = row_ranks(a), row_ranks(b)
-    scale = np.sqrt(np.einsum("ij,ij->i", x, x) * np.einsum("ij,ij->i", y, y))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(scale > 0, np.einsum("ij,ij->i", x, y) / scale, np.nan)
-
-
-def row_ranks(values: FloatArray) -> FloatArray:
-    """Return the ranks in each row (row, column), ties averaged, less their mean.
-
-    Examples
-    --------
-    >>> row_ranks(np.array([[5.0, 7.0, 5.0]])).tolist()
-    [[-0.5, 1.0, -0.5]]
-    """
-    if values.shape[1] <= NARROW:
-        # How many are smaller, less how many are larger: no sorting, and no overhead for rows this short.
-        difference = np.sign(values[:, :, None] - values[:, None, :])
-        return 0.5 * difference.sum(axis=2)
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values, axis=1)
-    return ranks - ranks.mean(axis=1, keepdims=True)
 
 
 def _without(panel: Panel, train: IntArray, group: IntArray, donors: tuple[str, ...] | None) -> HoldOut | None:

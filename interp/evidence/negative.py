@@ -16,7 +16,7 @@ from interp.runs.seeds import stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interp.biology import StageGraph
+    from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
     from interp.evidence.arms import Arm
     from interp.evidence.fits import Solver
@@ -27,7 +27,7 @@ N_DRAWS = 50
 NAME = "negative"
 
 
-def negative_panel(anchors: Anchors, graph: StageGraph, splits: Sequence[Split]) -> Panel:
+def negative_panel(anchors: Anchors, graph: StageGraph, splits: Sequence[Split], ruler: Ruler | None = None) -> Panel:
     """Make a panel whose classes are cell types without a stage.
 
     Parameters
@@ -38,11 +38,13 @@ def negative_panel(anchors: Anchors, graph: StageGraph, splits: Sequence[Split])
         Stage graph that stages are drawn from.
     splits
         Donor splits of these cells; may be empty.
+    ruler
+        Distances between stages; hops of the graph by default. Only its stages are drawn.
 
     Returns
     -------
     Panel
-        Labelled with the graph's first stages, to be replaced by `negative_control`.
+        Labelled with the first stages, to be replaced by `negative_control`.
 
     Raises
     ------
@@ -50,18 +52,22 @@ def negative_panel(anchors: Anchors, graph: StageGraph, splits: Sequence[Split])
         There are no anchors, or more cell types than stages.
     """
     types = sorted(set(anchors.obs["cell_type"].astype(str)))
-    if not 1 <= len(types) <= len(graph.stages):
-        msg = (
-            f"The negative control has {len(types)} cell types; there are stages for 1 to {len(graph.stages)} of them."
-        )
-        raise InputError(msg)
+    stages = _stages(graph, ruler)
+    check_types(len(types), len(stages))
     classes = np.array([types.index(name) for name in anchors.obs["cell_type"].astype(str)], dtype=np.int64)
     obs = anchors.obs[list(COLUMNS)].copy()
-    return Panel(obs, classes, Labels.of(graph, graph.stages[: len(types)]), tuple(splits), NAME)
+    return Panel(obs, classes, Labels.of(graph, stages[: len(types)], ruler), tuple(splits), NAME)
 
 
 def negative_control(
-    panel: Panel, arm: Arm, graph: StageGraph, solver: Solver, *, seed: int, n_draws: int = N_DRAWS
+    panel: Panel,
+    arm: Arm,
+    graph: StageGraph,
+    solver: Solver,
+    *,
+    seed: int,
+    n_draws: int = N_DRAWS,
+    ruler: Ruler | None = None,
 ) -> pd.DataFrame:
     """Give every cell type one random stage, refit, take the gates, and count how often they pass.
 
@@ -79,6 +85,8 @@ def negative_control(
         Seed of the draws.
     n_draws
         Number of assignments.
+    ruler
+        Distances between stages; hops of the graph by default. Only its stages are drawn.
 
     Returns
     -------
@@ -86,11 +94,10 @@ def negative_control(
         One row per gate and pairs: gate, pairs, draws, passed, failed, not_computable, at_floor, pass_rate (passed of
         those computable; NaN when none is), mean value, reason (the commonest one for not being computable).
     """
-    n_types = len(panel.labels)
+    n_types, stages = len(panel.labels), _stages(graph, ruler)
     rng = stream(seed, "evidence negative control")
     drawn = [
-        Labels.of(graph, [graph.stages[s] for s in rng.permutation(len(graph.stages))[:n_types]])
-        for _ in range(n_draws)
+        Labels.of(graph, [stages[s] for s in rng.permutation(len(stages))[:n_types]], ruler) for _ in range(n_draws)
     ]
     found = gate_values(replace(panel, labels=drawn[0]), arm, drawn, solver, seed=seed)
     rows = []
@@ -114,3 +121,23 @@ def negative_control(
             }
         )
     return pd.DataFrame(rows)
+
+
+def check_types(n_types: int, n_stages: int) -> None:
+    """Refuse a negative panel without cell types, or with more than there are stages to draw for them.
+
+    Raises
+    ------
+    InputError
+        It is such a one.
+    """
+    if not 1 <= n_types <= n_stages:
+        msg = (
+            f"The negative control has {n_types} cell types, but the ruler has {n_stages} stages to draw for them; "
+            "pool cell types, give a ruler of more stages, or leave the negative panel out."
+        )
+        raise InputError(msg)
+
+
+def _stages(graph: StageGraph, ruler: Ruler | None) -> list[str]:
+    return [stage for stage in graph.stages if ruler is None or stage in ruler]

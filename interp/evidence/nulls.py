@@ -1,20 +1,21 @@
-"""Null families of the chosen arm: other labels, other rulers, a code for the cell type, features without meaning."""
+"""Null families of the chosen arm: other labels, other rulers, a code for the cell type, features out of place."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.errors import InputError
 from interp.evidence.arms import Arm
+from interp.evidence.rewiring import neighbour_edges, neighbour_means, rewired
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from interp.evidence.panel import FloatArray, IntArray, Labels, Panel
     from interp.stats import Split
@@ -29,7 +30,11 @@ COHERENT = "stages permuted"
 SHUFFLED_RULER = "ruler shuffled"
 LOOK_UP = "cell type look-up code"
 SHUFFLED_FEATURES = "features shuffled"
-FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES)
+REWIRED = "neighbours rewired"
+FAMILIES = (COHERENT, SHUFFLED_RULER, LOOK_UP, SHUFFLED_FEATURES, REWIRED)
+# Where studies hold different stages, what sets studies apart orders stages too, as neighbouring stages come from one
+# study; permuting all stages takes that away with the order and so does not see it.
+WITHIN_STUDIES = "stages permuted within studies"
 
 
 def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT, n_other: int = N_OTHER) -> list[Arm]:
@@ -51,7 +56,7 @@ def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT
     Returns
     -------
     list of Arm
-        Named after `FAMILIES`.
+        Named after `null_families`.
 
     Raises
     ------
@@ -62,17 +67,21 @@ def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT
         msg = f"Null families need at least one draw each; n_coherent={n_coherent}, n_other={n_other} given."
         raise InputError(msg)
     labels = arm.labels or panel.labels
+    relabelled = {
+        COHERENT: coherent(labels, n_coherent, seed),
+        SHUFFLED_RULER: shuffled_rulers(labels, n_other, seed),
+    }
+    if WITHIN_STUDIES in null_families(panel):
+        relabelled[WITHIN_STUDIES] = coherent(labels, n_coherent, seed, home_studies(panel))
     arms = [
         replace(arm, name=name, family="null", draw=draw, labels=drawn)
-        for name, family in (
-            (COHERENT, coherent(labels, n_coherent, seed)),
-            (SHUFFLED_RULER, shuffled_rulers(labels, n_other, seed)),
-        )
+        for name, family in relabelled.items()
         for draw, drawn in enumerate(family)
     ]
     makers: dict[str, Callable[[Arm, Panel, int, int], Callable[[Split], FloatArray]]] = {
         LOOK_UP: _look_up,
         SHUFFLED_FEATURES: _shuffled,
+        REWIRED: _rewired,
     }
     arms += [
         replace(arm, name=name, family="null", draw=draw, features=make(arm, panel, draw, seed))
@@ -82,7 +91,44 @@ def null_arms(arm: Arm, panel: Panel, *, seed: int, n_coherent: int = N_COHERENT
     return arms
 
 
-def coherent(labels: Labels, n: int, seed: int) -> list[Labels]:
+def null_families(panel: Panel) -> tuple[str, ...]:
+    """Name the null families that a result on this panel must pass.
+
+    Parameters
+    ----------
+    panel
+        The anchors.
+
+    Returns
+    -------
+    tuple of str
+        `FAMILIES`, and `WITHIN_STUDIES` where the stages have different home studies.
+    """
+    several = len(set(home_studies(panel).tolist())) > 1
+    return (*FAMILIES, WITHIN_STUDIES) if several else FAMILIES
+
+
+def home_studies(panel: Panel) -> IntArray:
+    """Return the study that holds most anchors of each class, as a number; the first by name of those that tie.
+
+    Parameters
+    ----------
+    panel
+        The anchors.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (class,).
+    """
+    known = panel.exact(np.arange(len(panel)))
+    studies, which = np.unique(panel.studies[known].astype(str), return_inverse=True)
+    counts = np.zeros((len(panel.labels), len(studies)), dtype=np.int64)
+    np.add.at(counts, (panel.classes[known], which), 1)
+    return counts.argmax(axis=1)
+
+
+def coherent(labels: Labels, n: int, seed: int, groups: IntArray | None = None) -> list[Labels]:
     """Give the classes each other's names, by one map for all donors.
 
     Maps that leave the ruler as it is say nothing else than the true one, so they are left out, and of maps with
@@ -96,6 +142,8 @@ def coherent(labels: Labels, n: int, seed: int) -> list[Labels]:
         Number of draws wanted.
     seed
         Seed of the draws.
+    groups
+        Group of each class, (class,); only classes of one group exchange names. One group by default.
 
     Returns
     -------
@@ -104,7 +152,8 @@ def coherent(labels: Labels, n: int, seed: int) -> list[Labels]:
     """
     seen = {labels.ruler.tobytes()}
     found: list[Labels] = []
-    for order in _orders(len(labels), n, seed):
+    groups = np.zeros(len(labels), dtype=np.int64) if groups is None else groups
+    for order in _orders(groups, n, seed):
         candidate = labels.permuted(order)
         key = candidate.ruler.tobytes()
         if key not in seen:
@@ -141,18 +190,25 @@ def shuffled_rulers(labels: Labels, n: int, seed: int) -> list[Labels]:
     return drawn
 
 
-def _orders(n_classes: int, n: int, seed: int) -> Iterator[IntArray]:
-    """All orders of the classes when there are few, else random ones, more than enough for n distinct rulers."""
+def _orders(groups: IntArray, n: int, seed: int) -> Iterator[IntArray]:
+    """All orders of the classes inside their groups when there are few, else random ones, enough for n rulers."""
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    rng = stream(seed, "evidence stage maps" if len(members) == 1 else "evidence stage maps within groups")
     # A tree has few symmetries beside exchanging twin leaves, so some times n draws hold n distinct rulers.
-    if math.factorial(n_classes) <= 8 * (n + 1):
-        orders: Iterable[tuple[int, ...]] = permutations(range(n_classes))
-        rng = stream(seed, "evidence stage maps")
-        listed = np.array(list(orders), dtype=np.int64)
-        yield from rng.permutation(listed)
+    if math.prod(math.factorial(len(group)) for group in members) <= 8 * (n + 1):
+        listed = [_placed(members, parts) for parts in product(*(permutations(g.tolist()) for g in members))]
+        yield from rng.permutation(np.array(listed, dtype=np.int64))
         return
-    rng = stream(seed, "evidence stage maps")
     for _ in range(100 * n):
-        yield rng.permutation(n_classes)
+        yield _placed(members, [rng.permutation(group) for group in members])
+
+
+def _placed(members: Sequence[IntArray], parts: Sequence[Sequence[int] | IntArray]) -> IntArray:
+    """Put each group's new order in the places of the group, (class,)."""
+    order = np.empty(sum(map(len, members)), dtype=np.int64)
+    for group, part in zip(members, parts, strict=True):
+        order[group] = part
+    return order
 
 
 def _look_up(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split], FloatArray]:
@@ -174,6 +230,19 @@ def _shuffled(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split],
         train = panel.train(split)
         rng = stream(seed, f"evidence features {split.id} {draw}")
         values[train] = rng.permuted(values[train], axis=0)
+        return values
+
+    return features
+
+
+def _rewired(arm: Arm, panel: Panel, draw: int, seed: int) -> Callable[[Split], FloatArray]:
+    """Every training anchor as the mean of its neighbours, in a graph that kept its degrees and lost its geometry."""
+
+    def features(split: Split) -> FloatArray:
+        values = arm.features(split).copy()
+        train = panel.train(split)
+        edges = rewired(neighbour_edges(values[train]), stream(seed, f"evidence rewired {split.id} {draw}"))
+        values[train] = neighbour_means(values[train], edges)
         return values
 
     return features

@@ -100,8 +100,8 @@ def hold_out_values(panel: Panel, work: Iterable[Work[K]], solver: Solver) -> It
     Yields
     ------
     tuple
-        The key, the hold-out and its values (question, pairs), in the order of the work; nothing for features that do
-        not vary.
+        The key, the hold-out and its values (question, pairs), in the order of the work; nothing where the features
+        do not vary or the ruler is zero.
     """
 
     def jobs() -> Iterator[tuple[LetProblem, tuple[K, Labels, HoldOut, FloatArray]]]:
@@ -112,8 +112,9 @@ def hold_out_values(panel: Panel, work: Iterable[Work[K]], solver: Solver) -> It
                     continue
                 asked = span.coords(features[refit.asked])
                 for labels, settings, key in targets:
-                    problem = LetProblem(span, panel.ruler(refit.train, labels), settings.alpha, settings.ridge)
-                    yield problem, (key, labels, refit, asked)
+                    ruler = panel.ruler(refit.train, labels)
+                    if ruler.any():  # under branches alone nothing may be left to fit once a stage is out
+                        yield LetProblem(span, ruler, settings.alpha, settings.ridge), (key, labels, refit, asked)
 
     for fit, (key, labels, refit, asked) in solver.stream(jobs()):
         yield key, refit, refit.order(labels, fit.from_coords(fit.basis.train), fit.from_coords(asked))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from interp.biology import StageGraph
+    from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -38,7 +38,7 @@ class Labels:
     stages
         Stage name of each class, (class,).
     ruler
-        Hops between the stages of two classes, float64 (class, class).
+        Distance between the stages of two classes, in hops, float64 (class, class).
     branch
         Branch of each class, (class,).
     depth
@@ -51,7 +51,7 @@ class Labels:
     depth: FloatArray
 
     @classmethod
-    def of(cls, graph: StageGraph, stages: Sequence[str]) -> Labels:
+    def of(cls, graph: StageGraph, stages: Sequence[str], ruler: Ruler | None = None) -> Labels:
         """Look up classes in a stage graph.
 
         Parameters
@@ -60,6 +60,9 @@ class Labels:
             Stage graph.
         stages
             Stage of each class, (class,).
+        ruler
+            Distances between stages, brought to the unit of hops; hops by default. Branches and depths always come
+            from the graph.
 
         Returns
         -------
@@ -68,11 +71,12 @@ class Labels:
         Raises
         ------
         InputError
-            A name is not a stage of the graph.
+            A name is not a stage of the graph, or the ruler lacks it.
         """
         names = tuple(stages)
         depth = np.array([graph.depth(name) for name in names], dtype=np.float64)
-        return cls(names, graph.ruler(names), tuple(graph.branch(name) for name in names), depth)
+        distances = graph.ruler(names) if ruler is None else ruler.in_hops(graph, names)
+        return cls(names, distances, tuple(graph.branch(name) for name in names), depth)
 
     def __len__(self) -> int:
         """Return the number of classes."""
@@ -119,7 +123,12 @@ class Panel:
 
     @classmethod
     def from_anchors(
-        cls, anchors: Anchors, graph: StageGraph, splits: Sequence[Split], name: str = "internal"
+        cls,
+        anchors: Anchors,
+        graph: StageGraph,
+        splits: Sequence[Split],
+        name: str = "internal",
+        ruler: Ruler | None = None,
     ) -> Panel:
         """Take the anchors of a panel of cells.
 
@@ -128,11 +137,13 @@ class Panel:
         anchors
             From `interp.cells.anchors`.
         graph
-            Stage graph; gives ruler, branches and depths.
+            Stage graph; gives branches and depths.
         splits
             Donor splits; only their donors are read, so splits of cells will do.
         name
             Name of the panel in tables.
+        ruler
+            Distances between stages; hops of the graph by default.
 
         Returns
         -------
@@ -141,7 +152,7 @@ class Panel:
         Raises
         ------
         InputError
-            A column is missing or no anchor has an exact stage.
+            A column is missing, no anchor has an exact stage, or the ruler lacks a stage.
         """
         missing = [column for column in COLUMNS if column not in anchors.obs]
         if missing:
@@ -157,7 +168,7 @@ class Panel:
             msg = f"The anchors carry the stages {strange}, which the stage graph does not have."
             raise InputError(msg)
         classes = np.array([stages.index(s) if s in known else UNKNOWN for s in obs["stage"]], dtype=np.int64)
-        return cls(obs, classes, Labels.of(graph, stages), tuple(splits), name)
+        return cls(obs, classes, Labels.of(graph, stages, ruler), tuple(splits), name)
 
     def __len__(self) -> int:
         """Return the number of anchors."""

@@ -11,20 +11,22 @@ import numpy as np
 import pandas as pd
 
 from interp.evidence.arms import Arm, Candidates, Settings, as_float
-from interp.evidence.fits import one_blas_thread
 from interp.evidence.holdouts import grouped_hold_outs, inner_hold_outs
 from interp.evidence.order import hold_out_values, mean_over_donors
 from interp.extraction.let import ALPHAS, RIDGES
+from interp.runs.workers import one_thread_each
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from pathlib import Path
 
     from interp.evidence.fits import Solver
     from interp.evidence.holdouts import HoldOut
-    from interp.evidence.order import Work
     from interp.evidence.panel import FloatArray, Panel
     from interp.stats import Split
+
+    # What hold-outs answered, by candidate or setting.
+    Answers = dict[Hashable, list[tuple[HoldOut, FloatArray]]]
 
 # The grid of every arm, the default settings first, so that they win ties.
 GRID = tuple(sorted((Settings(a, r) for a, r in product(ALPHAS, RIDGES)), key=lambda s: s != Settings()))
@@ -53,7 +55,57 @@ class Choice:
     tuned: tuple[float, ...]
 
 
-def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *, seed: int) -> Choice:
+@dataclass(frozen=True)
+class Screening:
+    """What one split found about every candidate, at the default settings; NaN where not computable.
+
+    Attributes
+    ----------
+    names
+        The candidates.
+    select
+        Inner criterion, on the training donors, (candidate,).
+    score
+        The same on the test donors, with a third of the stages left out at a time, (candidate,); None where it was not
+        asked for. It shows how well ``select`` foretells what unseen donors show, and never chooses.
+    """
+
+    names: tuple[str, ...]
+    select: tuple[float, ...]
+    score: tuple[float, ...] | None = None
+
+
+def screen(
+    candidates: Candidates, panel: Panel, split: Split, solver: Solver, *, seed: int, held_out: bool = False
+) -> Screening:
+    """Score every candidate by screening fits.
+
+    Parameters
+    ----------
+    candidates, panel, split, solver, seed
+        As in `choose`.
+    held_out
+        Score on the test donors as well.
+
+    Returns
+    -------
+    Screening
+    """
+    names = candidates.names(split)
+    asked = grouped_hold_outs(panel, split, seed) if held_out else []
+    refits = [*inner_hold_outs(panel, split, seed), *asked]
+    work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
+    inner: Answers = {}
+    outer: Answers = {}
+    for key, refit, values in hold_out_values(panel, work, solver.screening):
+        (outer if refit in asked else inner).setdefault(key, []).append((refit, values))
+    select, score = (tuple(_criterion(found, i) for i in range(len(names))) for found in (inner, outer))
+    return Screening(tuple(names), select, score if held_out else None)
+
+
+def choose(
+    candidates: Candidates, panel: Panel, split: Split, solver: Solver, *, seed: int, screening: Screening | None = None
+) -> Choice:
     """Choose the candidate with the best inner criterion among screening fits, then tune it with converged ones.
 
     Parameters
@@ -68,6 +120,8 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
         How adaptors are fitted.
     seed
         Seed of the inner hold-outs.
+    screening
+        From `screen`, where it was done before.
 
     Returns
     -------
@@ -75,22 +129,17 @@ def choose(candidates: Candidates, panel: Panel, split: Split, solver: Solver, *
         The first candidate and the default settings win ties, and stand where the criterion is not computable.
     """
     names = candidates.names(split)
-    refits = inner_hold_outs(panel, split, seed)
-    work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
-    found = criteria(panel, work, solver.screening) if len(names) > 1 else {}
-    scores = [found.get(i, np.nan) for i in range(len(names))]
+    if screening is None and len(names) > 1:
+        screening = screen(candidates, panel, split, solver, seed=seed)
+    scores = screening.select if screening else (np.nan,) * len(names)
     index = best(scores)
     targets = [(panel.labels, settings, k) for k, settings in enumerate(GRID)]
-    tuned = criteria(panel, ((candidates.features(split, i), refits, targets) for i in [index]), solver)
-    over_grid = [tuned.get(k, np.nan) for k in range(len(GRID))]
-    return Choice(index, names[index], GRID[best(over_grid)], tuple(scores), tuple(over_grid))
-
-
-def choices(
-    candidates: Candidates, panel: Panel, splits: Iterable[Split], solver: Solver, *, seed: int
-) -> dict[str, Choice]:
-    """Choose in each of several splits; returns split id to `Choice`."""
-    return {split.id: choose(candidates, panel, split, solver, seed=seed) for split in splits}
+    work = [(candidates.features(split, index), inner_hold_outs(panel, split, seed), targets)]
+    answers: Answers = {}
+    for k, refit, values in hold_out_values(panel, work, solver):
+        answers.setdefault(k, []).append((refit, values))
+    tuned = tuple(_criterion(answers, k) for k in range(len(GRID)))
+    return Choice(index, names[index], GRID[best(tuned)], scores, tuned)
 
 
 def read_choices(path: Path) -> dict[str, Choice]:
@@ -112,7 +161,7 @@ def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:
     candidates
         Operators.
     chosen
-        From `choices`; the arm works in these splits only.
+        From split id to `Choice`; the arm works in these splits only.
 
     Returns
     -------
@@ -124,7 +173,7 @@ def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:
     def features(split: Split) -> FloatArray:
         if split.id not in kept:
             kept.clear()
-            with one_blas_thread():
+            with one_thread_each():
                 kept[split.id] = candidates.features(split, chosen[split.id].index)
         return kept[split.id]
 
@@ -132,68 +181,28 @@ def arm_of(candidates: Candidates, chosen: Mapping[str, Choice]) -> Arm:
     return Arm(candidates.name, features, candidates.family, candidates.draw, settings=settings)
 
 
-def selection_scores(candidates: Candidates, panel: Panel, chosen: Mapping[str, Choice]) -> pd.DataFrame:
-    """Tabulate the inner criterion, the score that heads are selected by.
+def screening_scores(candidates: Candidates, screened: Mapping[str, Screening]) -> pd.DataFrame:
+    """Tabulate what the screening found.
 
     Parameters
     ----------
     candidates
-        Operators.
-    panel
-        The anchors.
-    chosen
-        From `choices`.
+        What was screened.
+    screened
+        Split id to `Screening`.
 
     Returns
     -------
     pandas.DataFrame
-        split, candidate, role (``select``), value, chosen (bool); one row per split and candidate.
+        control (the candidates' name), draw, split, name (the candidate), role (``select``, ``score``), value.
     """
     rows = [
-        (split_id, name, "select", value, i == choice.index)
-        for split_id, choice in chosen.items()
-        for i, (name, value) in enumerate(zip(candidates.names(_split(panel, split_id)), choice.scores, strict=True))
+        (candidates.name, candidates.draw, split_id, name, role, value)
+        for split_id, found in screened.items()
+        for role, values in (("select", found.select), ("score", found.score))
+        for name, value in zip(found.names, values or (), strict=values is not None)
     ]
-    return pd.DataFrame(rows, columns=["split", "candidate", "role", "value", "chosen"])
-
-
-def endpoint_scores(candidates: Candidates, panel: Panel, solver: Solver, *, seed: int) -> pd.DataFrame:
-    """Measure every candidate on the test donors, at the default settings, with a third of the stages left out.
-
-    It serves to show how well the selection score foretells what unseen donors show, never to choose.
-
-    Parameters
-    ----------
-    candidates
-        Operators.
-    panel
-        The anchors.
-    solver
-        How adaptors are fitted; its screening is used, as for the selection.
-    seed
-        Seed of the groups of stages.
-
-    Returns
-    -------
-    pandas.DataFrame
-        split, candidate, role (``score``), value: mean over stages, then donors.
-    """
-    rows = []
-    for split in panel.splits:
-        refits = grouped_hold_outs(panel, split, seed)
-        names = candidates.names(split)
-        work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
-        found = criteria(panel, work, solver.screening)
-        rows += [(split.id, name, "score", found.get(i, np.nan)) for i, name in enumerate(names)]
-    return pd.DataFrame(rows, columns=["split", "candidate", "role", "value"])
-
-
-def criteria(panel: Panel, work: Iterable[Work], solver: Solver) -> dict[Hashable, float]:
-    """Average what hold-outs answer, per key of the work: over stages, then donors."""
-    answers: dict[Hashable, list[tuple[HoldOut, FloatArray]]] = {}
-    for key, refit, values in hold_out_values(panel, work, solver):
-        answers.setdefault(key, []).append((refit, values))
-    return {key: mean_over_donors(found) for key, found in answers.items()}
+    return pd.DataFrame(rows, columns=["control", "draw", "split", "name", "role", "value"])
 
 
 def best(scores: Sequence[float] | FloatArray) -> int:
@@ -202,6 +211,6 @@ def best(scores: Sequence[float] | FloatArray) -> int:
     return 0 if np.isnan(values).all() else int(np.nanargmax(values))
 
 
-def _split(panel: Panel, split_id: str) -> Split:
-    found: Iterator[Split] = (split for split in (*panel.splits, panel.whole) if split.id == split_id)
-    return next(found)
+def _criterion(answers: Answers, key: Hashable) -> float:
+    """Mean over stages, then donors; NaN where nothing was answered."""
+    return mean_over_donors(answers[key]) if key in answers else float("nan")

@@ -15,7 +15,7 @@ from interp.evidence.arms import CHOSEN
 from interp.evidence.comparison import NULL_PERCENTILE, Comparison, by_arm, compare
 from interp.evidence.controls import CONTROLS
 from interp.evidence.endpoints import BRANCH, PSEUDOTIME, STAGE
-from interp.evidence.nulls import FAMILIES, LOOK_UP, SHUFFLED_RULER
+from interp.evidence.nulls import FAMILIES, LOOK_UP, SHUFFLED_RULER, WITHIN_STUDIES
 from interp.evidence.order import ORDER
 from interp.runs.seeds import stream
 from interp.stats import benjamini_hochberg, bootstrap_interval
@@ -40,7 +40,7 @@ SPECIFIC, NOT_SPECIFIC = "model-specific", "not model-specific"
 def verdict(
     controls: pd.DataFrame,
     *,
-    nulls: Sequence[str] = FAMILIES,
+    nulls: Sequence[str] | None = None,
     expected: Sequence[str] = CONTROLS,
     minimum: Mapping[str, float] | None = None,
     headroom: Mapping[str, float] | None = None,
@@ -54,7 +54,8 @@ def verdict(
         Columns endpoint, control, draw, donor, value. The arm under test is called ``chosen``; arms named in `nulls`
         are null families, all others matched controls.
     nulls
-        Names of the null families.
+        Names of the null families that a readable result must pass, from `null_families`; by default `FAMILIES`, and
+        `WITHIN_STUDIES` where the table has it.
     expected
         Names of the controls that a claim of model-specific needs.
     minimum
@@ -68,8 +69,9 @@ def verdict(
     Returns
     -------
     dict
-        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``ceilings``, ``readable`` and
-        ``model_specific`` with status, reason and numbers against every null family and control.
+        For JSON: ``primary``, ``rules`` and per endpoint value, interval, donors, ``base`` (the largest mean of a null
+        family and how far above it the value lies), ``ceilings``, ``readable`` and ``model_specific`` with status,
+        reason and numbers against every null family and control.
 
     Raises
     ------
@@ -82,6 +84,8 @@ def verdict(
         what = "lacks the columns" if missing else f"has no arm {CHOSEN!r}, only"
         msg = f"The table of controls {what} {found}."
         raise InputError(msg)
+    if nulls is None:
+        nulls = (*FAMILIES, *({WITHIN_STUDIES} & set(controls["control"])))
     minimum = {**MINIMUM_EFFECT, **(minimum or {})}
     endpoints = sorted(set(controls["endpoint"]), key=lambda name: (name != ORDER, name))
     judged = {
@@ -145,10 +149,18 @@ class _Endpoint:
             "donors_left_out": self.n_incomplete,
             "minimum_effect": self.minimum,
             "headroom": headroom,
+            "base": self._base(value),
             "ceilings": {name: value - c.effect for name, c in self.ceilings.items()},
             "readable": self._readable(),
             "model_specific": self._specific(q, headroom),
         }
+
+    def _base(self, value: float) -> dict[str, Any]:
+        """The largest mean of the null families, which the endpoint has on this panel by itself; it decides nothing."""
+        largest = max(self.families.values(), key=lambda c: c.null_mean, default=None)
+        if largest is None:
+            return {"family": None, "mean": float("nan"), "above_by": float("nan")}
+        return {"family": largest.name, "mean": largest.null_mean, "above_by": value - largest.null_mean}
 
     def _readable(self) -> dict[str, Any]:
         value = float(self.observed.mean()) if self.donors else float("nan")

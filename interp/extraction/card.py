@@ -42,7 +42,7 @@ For research on hematopoietic cells: latents, a pseudotime and first guesses of 
 in the panel below. Not for diagnosis, and no substitute for an annotation by markers.
 
 - Every cell is given a stage, also one that is not hematopoietic or whose stage was not in the panel.
-- Pseudotime is the angle from the centroid of {root} in units of the ruler (hops between stages). It is the same for a
+- Pseudotime is the angle from the centroid of {root} in units of the ruler ({ruler}). It is the same for a
   cell in any company; it is no time, and does not order cells along branches that the panel lacks.
 - Other technologies, organisms and diseased cells were not part of the panel unless it is listed there.
 - Unless the verdict above finds the result model-specific, the model that the map was read from deserves no credit for
@@ -79,7 +79,7 @@ def algorithm_card(algorithm: CompactAlgorithm) -> str:
         _summary(algorithm),
         "## Verdict\n\n" + _verdict(manifest.get("verdict") or {}),
         _figures(manifest.get("metrics") or {}),
-        INTENDED.format(root=manifest.get("root") or "the root stage"),
+        INTENDED.format(root=manifest.get("root") or "the root stage", ruler=_ruler(manifest, "hops between stages")),
         _panel(manifest),
         USE.format(target=algorithm.target_sum, least=algorithm.min_coverage),
         _parameters(algorithm),
@@ -95,11 +95,19 @@ def _summary(algorithm: CompactAlgorithm) -> str:
     source = f"operator `{operator.get('name', 'unnamed')}`" + (f" ({_listed(heads)})" if heads else "")
     n_genes, n_latent = algorithm.M.shape
     size = algorithm.M.nbytes / 1e3
+    ruler = _ruler(manifest=algorithm.manifest, hops="hop distances between stages")
     return (
         f"A linear map from log1p expression of {n_genes:,} genes to {n_latent} latents ({size:,.1f} kB), with linear "
-        f"readouts. It is {source} and an adaptor fitted to hop distances between stages, folded into one matrix: "
+        f"readouts. It is {source} and an adaptor fitted to {ruler}, folded into one matrix: "
         "`z = x M + c`."
     )
+
+
+def _ruler(manifest: Mapping[str, Any], hops: str) -> str:
+    ruler = (manifest.get("provenance") or {}).get("ruler")
+    if not isinstance(ruler, Mapping) or ruler["name"] == "hops":
+        return hops
+    return f"the ruler {ruler['name']!r} ({ruler['source']}), scaled to the mean square of hops"
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from jaxtyping import Float
 
-    from interp.biology import StageGraph
+    from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
     from interp.extraction.let import LetFit
     from interp.extraction.operators import Operator
@@ -36,13 +36,15 @@ class FinalFit:
     anchors
         All anchors, on the operator's genes.
     graph
-        Stage graph that gives the ruler.
+        Stage graph; gives the ruler where none is given.
     alpha, ridge
         Weights of the adaptor's loss.
     n_starts
         Starts of the fit.
     seed
         Seed of the starts and of the readouts' draws.
+    ruler
+        Distances between stages, brought to the unit of hops; hops of the graph by default.
     """
 
     operator: Operator
@@ -52,13 +54,15 @@ class FinalFit:
     ridge: float
     n_starts: int = 5
     seed: int = 0
+    ruler: Ruler | None = None
 
     @cached_property
     def fit(self) -> LetFit:
         """The adaptor, fitted on the anchors whose stage is known."""
         known = self.anchors.exact
         basis = SpanBasis.from_features(self.operator.apply(self.anchors.features[known]))
-        ruler = self.graph.ruler(list(self.anchors.obs["stage"][known]))
+        stages = list(self.anchors.obs["stage"][known])
+        ruler = self.graph.ruler(stages) if self.ruler is None else self.ruler.in_hops(self.graph, stages)
         problem = LetProblem(basis, ruler, self.alpha, self.ridge)
         return fit_let([problem], n_starts=self.n_starts, seed=self.seed)[0]
 

@@ -16,9 +16,9 @@ beta has a closed form, and is put in at every evaluation.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,7 +27,9 @@ import scipy.linalg
 
 from interp.errors import InputError
 from interp.extraction.span import SpanBasis
+from interp.geometry.distances import angles
 from interp.runs.seeds import stream
+from interp.runs.workers import one_thread_each, processors
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,6 @@ ALPHAS = (0.01, 0.1, 1.0)
 RIDGES = (0.001, 0.03, 1.0)
 N_STARTS = 5
 MAX_ITER = 3000
-COSINE_LIMIT = 1.0 - 1e-7
 # The informed start puts the largest ruler distance at this angle; under pi, so that the target is not folded over.
 START_ANGLE = 0.75 * np.pi
 # Ridge of the informed start, as a share of the mean variance along the span's directions.
@@ -182,28 +183,6 @@ class LetFit:
         return self.arcs(latents, None if others is None else self.transform(others))
 
 
-def angles(latents: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Angles about the origin, with the clipped cosine of the fit.
-
-    Parameters
-    ----------
-    latents, others
-        (row, latent) and (other row, latent).
-
-    Returns
-    -------
-    numpy.ndarray
-        Radians, (row, other row). A latent at the origin is at a right angle to everything.
-    """
-    cosine = _unit(latents) @ _unit(others).T
-    return np.arccos(np.clip(cosine, -COSINE_LIMIT, COSINE_LIMIT))
-
-
-def _unit(latents: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(latents, axis=1, keepdims=True)
-    return np.divide(latents, norms, out=np.zeros_like(latents), where=norms > 0)
-
-
 def fit_let(
     problems: Sequence[LetProblem],
     *,
@@ -228,7 +207,7 @@ def fit_let(
     max_iter
         Cap on iterations; a fit that reaches it is kept, marked and warned about.
     n_threads
-        Problems fitted at a time, by default the number of processors.
+        Problems fitted at a time; default `interp.runs.workers.processors`.
 
     Returns
     -------
@@ -240,8 +219,6 @@ def fit_let(
     InputError
         If a count is not positive.
     """
-    from threadpoolctl import threadpool_limits
-
     for name, value in {"n_latent": n_latent, "n_starts": n_starts, "max_iter": max_iter}.items():
         if value < 1:
             msg = f"{name} must be at least 1; {value} given."
@@ -250,21 +227,14 @@ def fit_let(
     def one(problem: LetProblem) -> LetFit:
         return _fit_one(problem, n_latent, n_starts, seed, max_iter)
 
-    workers = max(1, min(n_threads or available_processors(), len(problems)))
+    workers = max(1, min(n_threads or processors(), len(problems)))
     # One BLAS thread per fit: faster for matrices this small, and the sums keep one order.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        fits = list(pool.map(one, problems))
+    with one_thread_each(), ThreadPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        fits = list(pool.map(one, problems) if pool else map(one, problems))
     capped = sum(not fit.converged_ for fit in fits)
     if capped:
         logger.warning("%d of %d LET fits stopped at the cap of %d iterations.", capped, len(fits), max_iter)
     return fits
-
-
-def available_processors() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_iter: int) -> LetFit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,7 +239,8 @@ def operators_from_sums(
 ) -> list[Operator]:
     """List every candidate operator of a model: head x kind x orientation, and the pooled drift of every kind.
 
-    The operators keep views on the sums and make a matrix each time they are asked for it, so the list weighs nothing.
+    The operators keep views on the sums and make a matrix each time they are asked for it, so the list weighs nothing;
+    once a drift was asked for, three matrices.
 
     Parameters
     ----------
@@ -293,8 +295,9 @@ def operators_from_sums(
                 ]
     if drift and n_layers >= THIRDS:
         heads = tuple((layer, head) for layer in range(n_layers) for head in range(n_heads))
+        means = cache(partial(_means_of_thirds, sums))
         operators += [
-            Operator(f"drift.{kind}.out", kind, "out", _drift_matrix(sums, count, kind), heads=heads, **shared)
+            Operator(f"drift.{kind}.out", kind, "out", _drift_matrix(means, count, kind), heads=heads, **shared)
             for kind in kinds
         ]
     return operators
@@ -304,13 +307,16 @@ def _head_matrix(total: NDArray, count: NDArray, kind: str) -> Callable[[], NDAr
     return lambda: _reduced(total, count, kind)
 
 
-def _drift_matrix(sums: NDArray, count: NDArray, kind: str) -> Callable[[], NDArray]:
+def _drift_matrix(means: Callable[[], list[NDArray]], count: NDArray, kind: str) -> Callable[[], NDArray]:
     def make() -> NDArray:
-        thirds = np.array_split(np.arange(len(sums)), THIRDS)
-        early, middle, late = (_reduced(_mean_of_heads(sums, layers), count, kind) for layers in thirds)
+        early, middle, late = (_reduced(mean, count, kind) for mean in means())
         return np.hstack([early - middle, middle - late])
 
     return make
+
+
+def _means_of_thirds(sums: NDArray) -> list[NDArray]:
+    return [_mean_of_heads(sums, layers) for layers in np.array_split(np.arange(len(sums)), THIRDS)]
 
 
 def _mean_of_heads(sums: NDArray, layers: NDArray) -> NDArray:

@@ -7,6 +7,7 @@ from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
 from interp.figures.look import BRANCH_COLOURS, branch_colours, donor_looks, study_markers, style
 from interp.figures.manifold import latent_manifold
+from interp.figures.manifold3d import latent_manifold_3d
 from interp.figures.nulls import null_distribution
 from interp.figures.tokens import attention_pattern, cell_tokens
 from interp.figures.training import learning_curve
@@ -22,6 +23,7 @@ __all__ = [
     "gate_board",
     "head_heatmap",
     "latent_manifold",
+    "latent_manifold_3d",
     "learning_curve",
     "null_distribution",
     "save",

@@ -28,6 +28,7 @@ from interp.figures.look import (
     surround,
     without_unit,
 )
+from interp.heads import tied_with_best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,14 +53,17 @@ def head_heatmap(
 ) -> Axes:
     """Draw a score as layers x heads, ties hatched, the null and its floor marked on the colour bar.
 
+    Heads within the best one's floor are tied with it, and then none is framed as the best.
+
     A head with several operators (kinds, orientations) shows one of them, and the note says so: for held-out scores
     the one that is best on the training donors where the table has those, otherwise the best one.
 
     Parameters
     ----------
     table
-        Rows of `scores.csv`: layer, head, metric, value; target, role, n_donors, null_mean, floor and tied are used
-        where they exist. Rows without a layer and head (pooled drift) are left out.
+        Rows of `scores.csv`: layer, head, metric, value; target, role, n_donors, null_mean and floor (the best head's
+        own) are used where they exist, and tied where there is no floor. Rows without a layer and head (pooled drift)
+        are left out.
     metric
         Which metric to draw.
     target, role
@@ -88,9 +92,9 @@ def head_heatmap(
     scores = np.full((n_layers, n_heads), np.nan)
     scores[best["layer"], best["head"]] = best["value"]
     tied = np.zeros((n_layers, n_heads), dtype=bool)
-    tied[best["layer"], best["head"]] = best["tied"]
+    null_mean, floor = _null(best)
+    tied[best["layer"], best["head"]] = tied_with_best(best["value"], best["floor"]) if floor == floor else best["tied"]
     tied &= tied.sum() > 1  # one head alone ties with nobody
-    null_mean, floor = _null(rows)
     label = label or metric.replace("_", " ")
     with style():
         width = COLUMN if n_heads <= 12 else PAGE
@@ -148,12 +152,10 @@ def _training_values(rows: pd.DataFrame, table: pd.DataFrame) -> pd.Series:
     return values[~values.index.duplicated()]
 
 
-def _null(rows: pd.DataFrame) -> tuple[float, float]:
-    # One null per metric is the rule; should the rows differ, their median is drawn.
-    pair = []
-    for column in ("null_mean", "floor"):
-        values = pd.to_numeric(rows[column], errors="coerce").dropna() if column in rows else []
-        pair.append(float(np.median(values)) if len(values) else float("nan"))
+def _null(best: pd.DataFrame) -> tuple[float, float]:
+    """Null mean and floor of the best head, as heads may have nulls of their own; the largest of exactly equal ones."""
+    first = best[best["value"] == best["value"].max()]
+    pair = [float(first[column].max()) if column in best else float("nan") for column in ("null_mean", "floor")]
     return pair[0], pair[1]
 
 
@@ -167,7 +169,8 @@ def _range(scores: np.ndarray, null_mean: float, floor: float) -> Normalize:
 
 def _mark(ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray) -> None:
     numbers = scores.size <= MOST_NUMBERS
-    best = np.unravel_index(np.nanargmax(scores), scores.shape) if np.isfinite(scores).any() else None
+    single = np.isfinite(scores).any() and not tied.any()
+    best = np.unravel_index(np.nanargmax(scores), scores.shape) if single else None
     for (layer, head), value in np.ndenumerate(scores):
         corner, missing = (head - 0.5, layer - 0.5), not np.isfinite(value)
         dark = not missing and image.norm(value) < 0.55
@@ -205,10 +208,10 @@ def _mark_null(bar: Colorbar, label: str, null_mean: float, floor: float) -> Non
 
 def _legend(scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
-    if np.isfinite(scores).any():
-        handles.append(Patch(facecolor="white", edgecolor=REFERENCE, lw=1.2, label="best head"))
     if tied.any():
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch=TIE_HATCH, lw=0.4, label="tied within the floor"))
+    elif np.isfinite(scores).any():
+        handles.append(Patch(facecolor="white", edgecolor=REFERENCE, lw=1.2, label="best head"))
     if not np.isfinite(scores).all():
         handles.append(Patch(facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0.4, label="not computable"))
     if np.isfinite(null_mean):
@@ -223,11 +226,12 @@ def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.n
     parts = []
     if np.isfinite(scores).any():
         top = best.iloc[0]
-        parts.append(f"best L{top['layer']}H{top['head']} {number(top['value'])}")
+        word = "highest" if tied.any() else "best"
+        parts.append(f"{word} L{top['layer']}H{top['head']} {number(top['value'])}")
     else:
         parts.append("no head computable")
     if tied.any():
-        parts.append(f"{int(tied.sum())} of {scores.size} heads tied")
+        parts.append(f"{int(tied.sum())} of {scores.size} heads tied within the floor")
     per_head = rows.groupby(["layer", "head"]).size().max()
     if per_head > 1:
         parts.append(f"one of {per_head} operators a head, best on {'training donors' if chosen else 'this score'}")

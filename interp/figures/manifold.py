@@ -83,14 +83,14 @@ def latent_manifold(
     InputError
         When latents and obs do not fit, or `colour` is neither "branch" nor "donor".
     """
-    latents, obs = _checked(latents, obs, colour)
+    latents, obs = checked_anchors(latents, obs, colour)
     finite = np.isfinite(latents).all(axis=1)
     kept = obs[finite]
-    xy, shares = _principal_plane(latents[finite], directions=directions)
+    xy, shares = principal_axes(latents[finite], 2, directions=directions)
     centroids = {
         s: xy[(kept["stage"] == s).to_numpy()].mean(axis=0) for s in graph.stages if (kept["stage"] == s).any()
     }
-    looks = _branch_looks(kept, graph) if colour == "branch" else _donor_looks(kept)
+    looks = branch_looks(kept, graph) if colour == "branch" else _donor_looks(kept)
     with style():
         width = COLUMN if len(centroids) <= MOST_STAGES_IN_COLUMN else PAGE
         ax = axes_for(ax, width, 3.5 if width == COLUMN else 5.2)
@@ -98,10 +98,10 @@ def latent_manifold(
             these = xy[[other == look for other in looks]]
             ax.plot(*these.T, ls="", ms=3.6, mew=0.5, zorder=2, **dict(zip(LOOK, look, strict=True)))
         ax.set_aspect("equal", adjustable="datalim")
-        edges = _tree(graph, centroids)
+        edges = stage_tree(graph, centroids)
         samples = _draw_tree(ax, centroids, edges)
         _frame(ax, shares, directions=directions)
-        handles = _branch_legend(kept, graph) if colour == "branch" else _donor_legend(kept)
+        handles = branch_legend(kept, graph) if colour == "branch" else _donor_legend(kept)
         default = "Latent manifold by branch and stage" if colour == "branch" else "Latent manifold by donor and study"
         words = _note(kept, int((~finite).sum()), centroids, edges, note)
         surround(ax, default if title is None else title, words, handles)
@@ -111,7 +111,8 @@ def latent_manifold(
     return ax
 
 
-def _checked(latents: np.ndarray, obs: pd.DataFrame, colour: str) -> tuple[np.ndarray, pd.DataFrame]:
+def checked_anchors(latents: np.ndarray, obs: pd.DataFrame, colour: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return latents as float (anchor, latent) and their table; InputError when they do not fit."""
     latents = np.asarray(latents, dtype=float)
     if latents.ndim != 2 or len(latents) != len(obs) or not latents.shape[1]:
         msg = f"Latents of shape {latents.shape} do not fit {len(obs)} anchors; give (anchor, latent) in obs' order."
@@ -123,24 +124,25 @@ def _checked(latents: np.ndarray, obs: pd.DataFrame, colour: str) -> tuple[np.nd
     return latents, obs
 
 
-def _principal_plane(latents: np.ndarray, *, directions: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Give float (anchor, 2) coordinates on the principal axes, largest loading positive, and their variance shares."""
+def principal_axes(latents: np.ndarray, n_axes: int, *, directions: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return coordinates on principal axes, (anchor, axis), largest loading positive, and their variance shares."""
     if directions:
         norm = np.linalg.norm(latents, axis=1, keepdims=True)
         latents = latents / np.where(norm > 0, norm, 1)
     if not len(latents):
-        return np.empty((0, 2)), np.full(2, np.nan)
+        return np.empty((0, n_axes)), np.full(n_axes, np.nan)
     centred = latents - latents.mean(axis=0)
     _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    axes, singular = axes[:2], singular**2
+    axes, singular = axes[:n_axes], singular**2
     axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    xy, shares = np.zeros((len(latents), 2)), np.zeros(2)
-    xy[:, : len(axes)] = centred @ axes.T
-    shares[: len(axes)] = singular[:2] / singular.sum() if singular.sum() > 0 else np.nan
-    return xy, shares
+    coordinates, shares = np.zeros((len(latents), n_axes)), np.zeros(n_axes)
+    coordinates[:, : len(axes)] = centred @ axes.T
+    shares[: len(axes)] = singular[:n_axes] / singular.sum() if singular.sum() > 0 else np.nan
+    return coordinates, shares
 
 
-def _branch_looks(obs: pd.DataFrame, graph: Graph) -> list[Look]:
+def branch_looks(obs: pd.DataFrame, graph: Graph) -> list[Look]:
+    """Return marker, fill and edge of every anchor: the colour tells the branch, the marker the study."""
     colours, markers = branch_colours(graph), study_markers(obs["study"])
     looks = []
     for branch, stage, study in zip(obs["branch"], obs["stage"], obs["study"], strict=True):
@@ -159,7 +161,7 @@ def _donor_marker(look: Mapping[str, Any]) -> Look:
     return (look["marker"], tint, "white") if look["filled"] else (look["marker"], "white", tint)
 
 
-def _tree(graph: Graph, centroids: Mapping[str, np.ndarray]) -> list[tuple[str, str, int]]:
+def stage_tree(graph: Graph, centroids: Mapping[str, np.ndarray]) -> list[tuple[str, str, int]]:
     """List (ancestor, stage, stages passed over) for every stage with an ancestor in the panel."""
     edges = []
     for stage in centroids:
@@ -207,7 +209,8 @@ def _frame(ax: Axes, shares: np.ndarray, *, directions: bool) -> None:
     ax.spines[:].set_color(SOFT)
 
 
-def _branch_legend(obs: pd.DataFrame, graph: Graph) -> list[Line2D]:
+def branch_legend(obs: pd.DataFrame, graph: Graph) -> list[Line2D]:
+    """Return the legend of `branch_looks`."""
     colours, markers = branch_colours(graph), study_markers(obs["study"])
     dot = {"ls": "", "ms": 4, "mec": "white", "mew": 0.4}
     present = [branch for branch in graph.branches if (obs["branch"] == branch).any()]

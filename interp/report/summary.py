@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.evidence import CHOSEN, NULL_FAMILIES, ORDER
+from interp.evidence import CHOSEN, HEAD_NULL, ORDER
+from interp.heads import tied_with_best
+from interp.report.order import branches, headline, null_tables, rulers
 from interp.report.tables import markdown, shown
 from interp.runs.files import write_text
 from interp.runs.seeds import stream
@@ -35,12 +37,14 @@ def write_summary(run: Path, title: str) -> None:
     config = json.loads((run / "config.json").read_text())
     parts = [
         f"# {title}",
-        _answer(judged),
+        headline(judged),
         "## Panel\n\n" + _panel(run),
         "## Does the model fit the cells?\n\n" + _model_check(run),
         "## Verdict per endpoint\n\n" + _verdicts(judged),
         "## Controls\n\n" + _controls(run, judged),
-        "## Nulls\n\n" + _nulls(judged),
+        "## Nulls\n\n" + null_tables(judged),
+        "## Branches\n\n" + branches(run),
+        "## Rulers\n\n" + rulers(run),
         "## Heads\n\n" + _heads(run),
         "## Gates\n\n" + _gates(run),
         "## Negative control\n\n" + _negative(run),
@@ -50,21 +54,10 @@ def write_summary(run: Path, title: str) -> None:
     write_text(run / "summary.md", "\n\n".join(parts) + "\n")
 
 
-def _answer(judged: dict[str, Any]) -> str:
-    found = judged["endpoints"].get(ORDER)
-    if found is None:
-        return "**Undecided.** The order endpoint could not be computed in any donor."
-    readable, specific = found["readable"], found["model_specific"]
-    return (
-        f"**Order of a left-out stage in unseen donors: {shown(found['value'])} (95 % interval {shown(found['lo'])} to "
-        f"{shown(found['hi'])}, {found['n_donors']} donors): {readable['status']}, {specific['status']}.**\n\n"
-        f"- {readable['status']}: {readable['reason']}\n- {specific['status']}: {specific['reason']}"
-    )
-
-
 def _panel(run: Path) -> str:
     latents = pd.read_csv(run / "latents.csv", index_col=0)
     splits = json.loads((run / "splits.json").read_text())
+    ruler = json.loads((run / "config.json").read_text())["ruler"]
     studies = latents.groupby("study").agg(
         donors=("donor", "nunique"),
         anchors=("donor", "size"),
@@ -76,13 +69,14 @@ def _panel(run: Path) -> str:
     unmapped = labels[labels["status"] != "exact"][["panel", "label", "study", "n_cells", "status", "branch"]]
     disjoint = pd.read_csv(run / "disjoint.csv")
     text = [
-        f"{len(latents)} anchors on {len(splits['genes']['all'])} genes, {len(splits['splits'])} donor splits.",
+        f"{len(latents)} anchors on {len(splits['genes']['all'])} genes, {len(splits['splits'])} donor splits. Ruler: "
+        f"{ruler['name']} ({ruler['source']}).",
         markdown(studies.reset_index()),
         "Labels that stand for no single stage:\n\n" + (markdown(unmapped) if len(unmapped) else "none."),
     ]
     if len(disjoint):
-        columns = {name: name for name in ("panel", "check", "status", "n_shared", "examples")}
-        text.append("Disjointness from the internal panel:\n\n" + markdown(disjoint, columns))
+        columns = {name: name for name in ("panel", "other", "check", "status", "n_shared", "examples")}
+        text.append("Disjointness of the panels, two by two:\n\n" + markdown(disjoint, columns))
     return "\n\n".join(text)
 
 
@@ -96,7 +90,8 @@ def _model_check(run: Path) -> str:
 def _verdicts(judged: dict[str, Any]) -> str:
     rows = [
         {
-            "endpoint": name, "value": found["value"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
+            "endpoint": name, "value": found["value"], "largest null mean": found["base"]["mean"],
+            "above it by": found["base"]["above_by"], "95 % interval": f"{shown(found['lo'])} to {shown(found['hi'])}",
             "donors": found["n_donors"], "headroom": found["headroom"], "readable": found["readable"]["status"],
             "p (nulls)": found["readable"]["p"], "model-specific": found["model_specific"]["status"],
             "p (controls)": found["model_specific"]["p"], "q": found["model_specific"]["q"],
@@ -128,33 +123,37 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
     )
 
 
-def _nulls(judged: dict[str, Any]) -> str:
-    rows = [
-        {
-            "endpoint": name, "family": family, "draws": c["n_draws"], "observed": found["value"],
-            "95th percentile": c["percentile"], "p over draws": c["p_draws"], "at floor": c["at_floor"],
-            "p over donors": c["p_donors"],
-        }
-        for name, found in judged["endpoints"].items()
-        for family, c in found["readable"]["against"].items()
-    ]  # fmt: skip
-    return markdown(pd.DataFrame(rows)) if rows else f"None of {', '.join(NULL_FAMILIES)} could be drawn."
-
-
 def _heads(run: Path) -> str:
     scores = pd.read_csv(run / "scores.csv")
     choices = json.loads((run / "choices.json").read_text())
     chosen = "; ".join(f"{split}: {choice['name']}" for split, choice in choices.items())
-    wide = scores.pivot_table(index="name", columns="role", values="value", dropna=False)
-    for role in ("select", "score"):
-        if role not in wide:
-            wide[role] = np.nan
-    top = wide.sort_values("select", ascending=False).head(TOP_HEADS)
-    agreement = wide[["select", "score"]].corr(method="spearman").iloc[0, 1]
+    select, score = (scores[scores["role"] == role].set_index("name") for role in ("select", "score"))
+    top = select.sort_values("value", ascending=False, kind="stable").head(TOP_HEADS)
+    agreement = select["value"].corr(score["value"].reindex(select.index), method="spearman")
+    shown_columns = {"value": "select", "null_mean": "null mean", "floor": "floor", "p": "p", "q": "q", "tied": "tied"}
+    table = top[list(shown_columns)].rename(columns=shown_columns)
+    table["score"], table["p (score)"] = score["value"].reindex(top.index), score["p"].reindex(top.index)
     return (
-        f"Chosen on training donors: {chosen}.\n\nOver {len(wide)} candidates the selection score and the held-out "
-        f"score (a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). The best "
-        f"{len(top)} by selection score:\n\n" + markdown(top.reset_index())
+        f"Chosen on training donors: {chosen}.\n\nOver {len(select)} candidates the selection score and the held-out "
+        f"score (a third of the stages left out at a time) correlate {shown(float(agreement))} (Spearman). "
+        f"{_ties(select)} Each is held against its own draws of {HEAD_NULL!r}. The best {len(top)} by selection score:"
+        "\n\n" + markdown(table.reset_index())
+    )
+
+
+def _ties(select: pd.DataFrame) -> str:
+    """Say which heads cannot be told from the best one, each by the best of its operators."""
+    best = select.assign(owner=[name.split(".")[0] for name in select.index])
+    best = best.sort_values("value", ascending=False, kind="stable").drop_duplicates("owner")
+    tied = best[tied_with_best(best["value"], best["floor"])]
+    if best["floor"].isna().all():
+        return "No null was drawn, so ties are not known."
+    equal = best[best["value"] == best["value"].max()]
+    if tied.empty:
+        return f"No other head is within the floor of {best['owner'].iloc[0]}."
+    return (
+        f"**{len(tied)} of {len(best)} heads are tied within the floor of {shown(float(equal['floor'].max()))}** "
+        f"({', '.join(tied['owner'])}; a drift counts as one): their ranks say nothing."
     )
 
 
@@ -179,7 +178,13 @@ def _gates(run: Path) -> str:
         "at_floor",
         "reason",
     )
-    return markdown(gates, {name: name for name in columns if name in gates})
+    table = markdown(gates, {name: name for name in columns if name in gates})
+    if not (gates["panel"] == "external").any():
+        return table
+    return (
+        "On the external panel nothing is refitted: its group gates are within group under a frozen head, and hold "
+        "nothing out.\n\n" + table
+    )
 
 
 def _negative(run: Path) -> str:
@@ -187,8 +192,12 @@ def _negative(run: Path) -> str:
         table = pd.read_csv(run / "negative.csv")
     except pd.errors.EmptyDataError:
         return "No negative panel was given."
-    return "Non-hematopoietic cell types, one random stage each, many draws: how often the gates pass.\n\n" + markdown(
-        table
+    if table.empty:
+        return "No negative panel was given."
+    return (
+        f"Non-hematopoietic cell types, one random stage each, refitted, {table['draws'].max()} draws. The figure is "
+        "the pass rate, of the draws that are computable: a gate that random stages pass says nothing of the stages."
+        "\n\n" + markdown(table)
     )
 
 
@@ -209,4 +218,19 @@ def _external(run: Path) -> str:
                 "donors": len(values),
             }
         )
-    return "Single cells, refitted on nothing.\n\n" + markdown(pd.DataFrame(rows))
+    text = f"Single cells under the frozen algorithm; nothing is refitted and so nothing held out. {_zero_shot(run)}"
+    return f"{text}\n\n{markdown(pd.DataFrame(rows))}"
+
+
+def _zero_shot(run: Path) -> str:
+    """Say which external donors stand in no other panel; only those are zero-shot."""
+    donors = pd.read_csv(run / "external.csv")["donor"].nunique()
+    checks = pd.read_csv(run / "disjoint.csv")
+    pairs = checks[(checks["panel"] == "external") | (checks["other"] == "external")]
+    shared = int(pairs[pairs["check"] == "donors"]["n_shared"].sum())
+    if shared:
+        return f"{shared} of {donors} donors stand in another panel, so this is not zero-shot."
+    return (
+        f"Zero-shot: its {donors} donors stand in no other panel. Whether the model saw them when it was trained is "
+        "not known here."
+    )

@@ -19,7 +19,7 @@ _held: set[Path] = set()  # a record lock does not keep a process from itself
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path, *, leave: bool = True) -> Iterator[None]:
     """Hold a folder for this process alone.
 
     The operating system drops the lock when the process ends, however it ends, so none is ever stale.
@@ -28,6 +28,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     ----------
     folder
         An existing folder.
+    leave
+        Whether the lock's file stays when the folder is let go.
 
     Raises
     ------
@@ -38,18 +40,42 @@ def folder_lock(folder: Path) -> Iterator[None]:
     if path in _held:
         msg = f"{folder} is already open in this process; close it first, or give another folder."
         raise InputError(msg)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     _held.add(path)
     try:
-        _take(handle, folder)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
-        yield
-        os.ftruncate(handle, 0)
+        handle = _taken(path, folder)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+            yield
+            os.ftruncate(handle, 0)
+        finally:
+            if not leave:
+                path.unlink(missing_ok=True)
+            # Closing any handle of the file drops this process's lock on it, so nothing else may open it meanwhile.
+            os.close(handle)
     finally:
-        # Closing any handle of the file drops this process's lock on it, so nothing else may open it meanwhile.
-        os.close(handle)
         _held.discard(path)
+
+
+def _taken(path: Path, folder: Path) -> int:
+    """Return a handle of the lock's file with the lock on it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _take(handle, folder)
+            if _is_at(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # who held it before removed the file meanwhile: a lock on it keeps nobody out
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _take(handle: int, folder: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from interp.runs import workers
+
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -34,6 +36,8 @@ def progress(
 ) -> "tqdm[Any] | ProgressLines":
     """Show how far some work is, how fast it goes and how long it will take.
 
+    Inside a piece of work of `workers.each` nothing is shown: the pieces are counted there, and are stopped here.
+
     Parameters
     ----------
     iterable
@@ -57,6 +61,8 @@ def progress(
     >>> sum(progress(range(4), description="adding", unit="numbers", quiet=True))
     6
     """
+    if work := workers.inside():
+        return _Within(work, iterable)
     if quiet is None:
         quiet = _choice["quiet"] or not sys.stderr.isatty()
     if quiet:
@@ -145,3 +151,18 @@ class ProgressLines:
         else:
             parts.append(f"{seconds:.1f} s")
         return ", ".join(parts + ([self._note] if self._note else []))
+
+
+class _Within(ProgressLines):
+    """Progress inside a piece of work, counted by whoever shared the work out."""
+
+    def __init__(self, work: workers.Work, iterable: Iterable[Any] | None) -> None:
+        super().__init__(iterable)
+        self._work = work
+
+    def update(self, n: int = 1) -> None:
+        """Hand `n` more units on; ends the piece when the work has been stopped."""
+        self._work.report(n)
+
+    def close(self) -> None:
+        """Say nothing."""

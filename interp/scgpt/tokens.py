@@ -116,6 +116,21 @@ def bin_values(counts: Float[np.ndarray, " gene"], n_bins: int, rng: np.random.G
     return np.ceil(high - rng.random(len(counts)) * (high - low)).astype(np.int64)
 
 
+def longest_cell(max_tokens: int | None, config: ScGPTConfig) -> int:
+    """Return the most tokens that a cell may have, `<cls>` included; the model's limit when None.
+
+    Raises
+    ------
+    InputError
+        There is no room for a gene.
+    """
+    limit = config.max_tokens if max_tokens is None else int(max_tokens)
+    if limit < 2:
+        msg = f"max_tokens = {max_tokens} leaves no room for a gene beside <cls>; give at least 2"
+        raise InputError(msg)
+    return limit
+
+
 def tokenize_ragged(
     cells: AnnData,
     vocabulary: Vocabulary,
@@ -142,15 +157,14 @@ def tokenize_ragged(
 
     Raises
     ------
+    InputError
+        `max_tokens` leaves no room for a gene.
     VocabularyError
         Too few genes match: the wrong organism or kind of id.
     """
     from scipy.sparse import csr_matrix
 
-    limit = (max_tokens or config.max_tokens) - 1
-    if limit < 1:
-        msg = f"max_tokens = {max_tokens} leaves no room for a gene beside <cls>; give at least 2"
-        raise InputError(msg)
+    limit = longest_cell(max_tokens, config) - 1
     counts = csr_matrix(cells.X)
     if match is None:
         match = match_genes(cells.var_names, vocabulary.genes, counts_per_gene=np.asarray(counts.sum(0)).ravel())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 from interp.biology import StageGraph
 from interp.errors import InputError
 from interp.runs.seeds import stream
-from interp.simulate.donors import Sample, draw_sample, tissue_weights
+from interp.simulate.donors import Sample, draw_sample, study_weights, tissue_weights
 from interp.simulate.effects import positions
 from interp.simulate.world import WORLD_SEED, World, make_world
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 DONOR_SIZE = (0.7, 1.3)  # range of the relative number of cells per donor
+# The world in which studies are confounded with stages, and what sets its studies apart: more than donors (0.25).
+CONFOUNDED, N_STUDIES, STUDY_SD = "study-is-stage", 3, 0.6
 CHUNK = 2000  # cells drawn at once; a fixed part of the stream, so changing it changes every atlas
 
 
@@ -49,7 +52,8 @@ def simulate(
     n_genes
         Genes, real symbols, at most 1,500.
     world
-        ``"ordered"``, ``"labels-only"`` (stages without order) or ``"unrelated"`` (not hematopoietic).
+        ``"ordered"``, ``"labels-only"`` (stages without order), ``"study-is-stage"`` (the same, in three studies that
+        each hold other stages and have an effect of their own) or ``"unrelated"`` (not hematopoietic).
     seed
         Seed of donors and cells.
     strength
@@ -87,13 +91,15 @@ def simulate(
         raise InputError(msg)
     biology = make_world(world, n_genes=n_genes, strength=strength, seed=world_seed)
     weights = tissue_weights(biology, stages)
+    studies = _studies(biology, weights, seed)
     relative = stream(seed, f"simulate/{world}/sizes").uniform(*DONOR_SIZE, n_donors)
     counts, rates, samples, frames = [], [], [], []
     for number, size in enumerate(1 + _split(n_cells - n_donors, relative)):
         donor = f"{world}{seed}-donor{number:02d}"
         rng = stream(seed, f"simulate/{world}/donor", donor)
-        sample = draw_sample(biology, weights, int(size), rng)
-        frames.append(_obs(biology, sample, donor))
+        study = studies[(number - 1) % len(studies)]
+        sample = study.draw(biology, int(size), rng)
+        frames.append(_obs(biology, sample, donor, study.name))
         samples.append(sample)
         for start in range(0, int(size), CHUNK):
             drawn, rate = _sequence(biology, sample, slice(start, min(start + CHUNK, int(size))), rng)
@@ -104,6 +110,29 @@ def simulate(
     if with_rate:
         cells.layers["rate"] = np.concatenate(rates)
     return cells
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What a study measures: its name, how common each cell type is, and its effect on log expression, (gene,)."""
+
+    name: str
+    weights: pd.DataFrame
+    effect: np.ndarray
+
+    def draw(self, world: World, size: int, rng: np.random.Generator) -> Sample:
+        sample = draw_sample(world, self.weights, size, rng)
+        return replace(sample, donor_effect=sample.donor_effect + self.effect)
+
+
+def _studies(world: World, weights: pd.DataFrame, seed: int) -> list[_Study]:
+    if world.name != CONFOUNDED:
+        return [_Study("simulated", weights, np.zeros(len(world.genes)))]
+    rng = stream(seed, f"simulate/{world.name}/studies")
+    return [
+        _Study(f"study{number}", part, STUDY_SD * rng.standard_normal(len(world.genes)))
+        for number, part in enumerate(study_weights(weights, N_STUDIES))
+    ]
 
 
 def _split(total: int, weights: np.ndarray) -> np.ndarray:
@@ -132,7 +161,7 @@ def _sequence(
     return sparse.csr_matrix(counts), share.astype(np.float32)
 
 
-def _obs(world: World, sample: Sample, donor: str) -> pd.DataFrame:
+def _obs(world: World, sample: Sample, donor: str, study: str) -> pd.DataFrame:
     at = positions()[sample.position]
     pseudotime = np.full(len(at), np.nan)
     if world.name == "ordered":
@@ -145,7 +174,7 @@ def _obs(world: World, sample: Sample, donor: str) -> pd.DataFrame:
             "tissue": sample.tissue,
             "cell_type": np.array(world.cell_types)[sample.cell_type],
             "batch": [f"{donor}-{tissue}" for tissue in sample.tissue],
-            "study": "simulated",
+            "study": study,
             "true_position": at,
             "true_pseudotime": pseudotime,
         },

@@ -97,6 +97,33 @@ def tissue_weights(world: World, stages: Sequence[str] | str | None) -> pd.DataF
     return weights
 
 
+def study_weights(weights: pd.DataFrame, n_studies: int) -> list[pd.DataFrame]:
+    """Deal the stages out to studies, neighbours in the graph's order together, so that a study knows its stages alone.
+
+    Parameters
+    ----------
+    weights
+        From `tissue_weights`.
+    n_studies
+        Number of studies.
+
+    Returns
+    -------
+    list of pandas.DataFrame
+        One table like `weights` per study.
+
+    Raises
+    ------
+    InputError
+        There are fewer stages than studies.
+    """
+    chosen = weights.index[weights.to_numpy().any(axis=1)]
+    if len(chosen) < n_studies:
+        msg = f"{n_studies} studies need at least as many stages; there are {len(chosen)}: {', '.join(chosen)}"
+        raise InputError(msg)
+    return [weights.mul(weights.index.isin(part), axis=0) for part in np.array_split(chosen, n_studies)]
+
+
 def draw_sample(world: World, weights: pd.DataFrame, size: int, rng: np.random.Generator) -> Sample:
     """Draw one donor and its cells.
 

@@ -19,7 +19,7 @@ from interp.simulate.effects import (
     unordered_effects,
 )
 
-WORLDS = ("ordered", "labels-only", "unrelated")
+WORLDS = ("ordered", "labels-only", "study-is-stage", "unrelated")
 WORLD_SEED = 2603  # fixes the gene programs: a model trained on one seed's atlas has seen the world of all others
 
 # Mean and sd of log base expression per class of gene, chosen by hand so that a cell expresses some 300 of 1,000 genes.
@@ -91,7 +91,8 @@ def make_world(name: str = "ordered", *, n_genes: int = 1000, strength: float = 
     ----------
     name
         ``"ordered"``: programs follow the stage graph. ``"labels-only"``: every stage has a program of its own, related
-        to no other. ``"unrelated"``: cell types that are not hematopoietic, programs likewise unrelated.
+        to no other. ``"study-is-stage"``: the same, for an atlas whose studies each hold other stages.
+        ``"unrelated"``: cell types that are not hematopoietic, programs likewise unrelated.
     n_genes
         How many genes of the pool take part; a gene's role does not depend on it.
     strength

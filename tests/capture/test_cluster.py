@@ -382,7 +382,8 @@ def test_a_part_whose_capture_has_ended_is_not_written(model, path, threads, tmp
     with monkeypatch.context() as patch:
         patch.setattr(CaptureWork, "compute", give_up)
         patch.setattr(cluster.PartStore, "finish", lambda store, columns: None)
-        interp.capture(model, path, out=out, client=threads)
+        with pytest.raises(StoreError, match="not complete: 0 parts"):
+            interp.capture(model, path, out=out, client=threads)
     assert not (out / ".work" / "done").exists()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from interp.capture import cell_embeddings
-from interp.capture import embedding as module
+from interp.capture import plan as module
 
 
 def test_rows_are_the_cls_rows_in_the_order_of_the_cells(model, cells):
@@ -18,7 +18,7 @@ def test_rows_are_the_cls_rows_in_the_order_of_the_cells(model, cells):
 def test_batches_do_not_matter(model, cells, monkeypatch):
     tokens = model.tokenize(cells)
     whole = cell_embeddings(model, tokens)
-    monkeypatch.setattr(module, "TOKENS_AT_ONCE", 40)
+    monkeypatch.setitem(module.BATCH_TOKENS, "cpu", 40)
     np.testing.assert_allclose(cell_embeddings(model, tokens), whole, atol=1e-5)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -83,3 +84,30 @@ def test_lists_may_follow_one_option():
     assert spread_lists(words, ("--cells", "--external")) == [
         "discover", "--cells", "a", "--cells", "b", "--external", "c", "--out", "d",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--ruler", "x.csv"], ["--ruler-source", "a textbook"]])
+def test_a_ruler_and_its_source_go_together(words, tmp_path):
+    found = run("discover", *words, "--out", str(tmp_path / "run"))
+    assert found.returncode == 3
+    assert "go together" in found.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_ruler_file_reaches_the_job_with_its_source(tmp_path, monkeypatch):
+    path = tmp_path / "days.csv"
+    path.write_text("a,b,length\nHSC,CLP,3\nCLP,NK,4\n")
+    given = []
+
+    def job(*_args, out, ruler, **_options):
+        given.append(ruler)
+        out.mkdir()
+        (out / "summary.md").write_text("# done")
+        return out
+
+    monkeypatch.setattr(import_module("interp.discover"), "discover", job)
+    with pytest.raises(SystemExit) as stop:
+        main(["discover", "--ruler", str(path), "--ruler-source", "sampling days", "--out", str(tmp_path / "run")])
+    assert stop.value.code == 0
+    assert given[0].of(["HSC", "NK"]).tolist() == [[0, 7], [7, 0]]
+    assert (given[0].name, given[0].source) == ("days", "sampling days")

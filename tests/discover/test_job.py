@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,15 +10,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from interp.discover import discover
+from interp.biology import Ruler, StageGraph
+from interp.discover import Panels, discover
+from interp.discover.job import Job
+from interp.discover.plan import disjoint_report
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.runs.files import sha256_path
+from interp.runs.workers import WORKERS
 
-from .conftest import TINY, tiny_panels
+from .conftest import STAGES, TINY, tiny_panels
 
 OUTPUTS = (
     "config.json", "manifest.json", "splits.json", "scores.csv", "heads.csv", "gates.json", "controls.csv",
@@ -49,7 +56,120 @@ def test_every_control_and_null_is_in_the_tables(run):
     nulls = pd.read_csv(run / "nulls.csv")
     assert nulls.groupby("control")["draw"].nunique().to_dict() == {
         "stages permuted": 4, "ruler shuffled": 3, "cell type look-up code": 3, "features shuffled": 3,
+        "neighbours rewired": 3,
     }  # fmt: skip
+
+
+def test_the_ruler_is_varied_and_the_branches_are_split_with_no_new_choice(run):
+    config, manifest = (json.loads((run / name).read_text()) for name in ("config.json", "algorithm/manifest.json"))
+    assert config["ruler"]["name"] == "hops"
+    assert manifest["provenance"]["ruler"] == config["ruler"]
+    rulers = pd.read_csv(run / "rulers.csv").set_index("ruler")
+    order = pd.read_csv(run / "controls.csv").query("endpoint == 'order' and control == 'chosen'")
+    assert rulers.loc["hops", "order"] == pytest.approx(order["value"].mean(), abs=1e-9)
+    assert {"main", "refitted", "same here"} == set(rulers["status"])
+    branches = pd.read_csv(run / "branches.csv").set_index("branch")
+    assert branches.loc["erythroid and megakaryocyte", "null_95"] > 0
+    assert branches.loc["T", "reason"] == "no anchor in this panel"
+    summary = (run / "summary.md").read_text()
+    assert "## Branches" in summary
+    assert "| depth only | refitted |" in summary
+
+
+def test_the_order_stands_beside_its_base_level_and_every_family(run):
+    summary = (run / "summary.md").read_text()
+    found = json.loads((run / "verdict.json").read_text())["endpoints"]["order"]
+    means = {family: c["null_mean"] for family, c in found["readable"]["against"].items()}
+    assert found["base"]["mean"] == max(means.values())
+    assert found["base"]["above_by"] == pytest.approx(found["value"] - max(means.values()))
+    top = summary.split("## Panel")[0]
+    assert f"{found['base']['above_by']:.4g} above the largest null mean, {max(means.values()):.4g}" in top
+    assert "The maximum over the families" in summary
+    assert "largest_null_mean" in (run / "algorithm" / "README.md").read_text()
+
+
+def test_no_two_panels_share_cells_or_donors_and_the_table_shows_every_pair(run):
+    table = pd.read_csv(run / "disjoint.csv")
+    pairs = {("external", "internal"), ("negative", "internal"), ("negative", "external")}
+    assert set(zip(table["panel"], table["other"], strict=True)) == pairs
+    assert table["ok"].all()
+    assert "Zero-shot: its 3 donors stand in no other panel" in (run / "summary.md").read_text()
+
+
+def test_donors_of_the_negative_panel_are_not_zero_shot_and_shared_cells_are_refused(panels):
+    external, negative = panels.external.copy(), panels.negative.copy()
+    negative.obs["donor"] = external.obs["donor"].iloc[0]
+    table = disjoint_report(Panels(panels.internal, external, negative))
+    row = table[(table["panel"] == "negative") & (table["other"] == "external") & (table["check"] == "donors")]
+    assert row["n_shared"].tolist() == [1]
+    with pytest.raises(InputError, match="the negative and the external panel share"):
+        disjoint_report(Panels(panels.internal, external, external))
+
+
+def test_a_ruler_that_lacks_a_stage_is_refused_before_any_work(panels, checkpoint, tmp_path):
+    names = [stage for stage in STAGES if stage != "GMP"]
+    table = pd.DataFrame(StageGraph.hematopoiesis().ruler(names), names, names)
+    ruler = Ruler.from_matrix(table, source="a textbook", independent_of_model=True)
+    with pytest.raises(InputError, match=r"incomplete for this panel.*GMP"):
+        discover(checkpoint, panels.internal, out=tmp_path / "run", settings=TINY, ruler=ruler)
+    short = Ruler.from_matrix(
+        pd.DataFrame(StageGraph.hematopoiesis().ruler(STAGES), STAGES, STAGES), source="x", independent_of_model=True
+    )
+    with pytest.raises(InputError, match="11 cell types, but the ruler has 6 stages"):
+        discover(
+            checkpoint, panels.internal, negative=panels.negative, out=tmp_path / "run", settings=TINY, ruler=short
+        )
+    assert not (tmp_path / "run" / "attention.zarr").exists()
+
+
+def test_every_head_is_held_against_its_own_shuffled_values(run):
+    scores, nulls = (pd.read_csv(run / name) for name in ("scores.csv", "head_nulls.csv"))
+    assert set(nulls["control"]) == {"values shuffled"}
+    assert set(scores["role"]) == {"select", "score"}
+    drawn = nulls.groupby(["name", "role", "draw"])["value"].mean().groupby(["name", "role"]).agg(["mean", "count"])
+    drawn = drawn.reindex(pd.MultiIndex.from_frame(scores[["name", "role"]]))
+    np.testing.assert_allclose(scores["null_mean"], drawn["mean"], rtol=1e-12)
+    assert (drawn["count"] == TINY.draws).all()
+    assert scores[["p", "q", "floor"]].notna().all().all()
+    best = scores[scores["role"] == "select"].iloc[0]
+    near = scores[(scores["role"] == "select") & (scores["value"] >= best["value"] - best["floor"])]
+    assert near["tied"].eq(len(near) > 1).all()
+    assert "within the floor" in (run / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_workers_do_not_change_a_byte(run, panels, checkpoint, tmp_path, monkeypatch, n_workers):
+    """The run of the fixture took the processors there are."""
+    monkeypatch.setenv(WORKERS, str(n_workers))
+    other = discover(
+        checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=tmp_path, settings=TINY
+    )
+    for name in ("attention.zarr", "choices.json", "scores.csv", "controls.csv", "order.csv", "nulls.csv", "algorithm"):
+        assert sha256_path(other / name) == sha256_path(run / name), name
+
+
+def test_the_job_keeps_to_one_thread_per_call_and_gives_them_back(panels, checkpoint, tmp_path, monkeypatch):
+    inside, before = [], torch.get_num_threads()
+    monkeypatch.setattr(Job, "run", lambda self: inside.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        discover(checkpoint, panels.internal, out=tmp_path, settings=TINY)
+        assert inside == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_draws_redo_the_controls_and_not_the_choice(run, panels, checkpoint, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "more"))
+    before = (out / "choices.json").stat().st_mtime_ns, sha256_path(out / "scores.csv")
+    settings = replace(TINY, draws=3)
+    discover(
+        checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=out, settings=settings
+    )
+    assert (out / "choices.json").stat().st_mtime_ns == before[0]
+    assert sha256_path(out / "scores.csv") != before[1]
+    assert pd.read_csv(out / "scores.csv")["p"].min() == 1 / 4
 
 
 def test_four_donors_can_decide_nothing(run):
@@ -118,5 +238,5 @@ def test_killed_run_continues_to_the_same_bytes(run, tmp_path, checkpoint):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(words, check=True)
-    for name in ("algorithm", "verdict.json", "controls.csv", "gates.json"):
+    for name in ("algorithm", "verdict.json", "controls.csv", "scores.csv", "heads.csv", "gates.json"):
         assert sha256_path(tmp_path / "killed" / name) == sha256_path(run / name), name

@@ -3,12 +3,15 @@ import logging
 import numpy as np
 import pytest
 
+from interp.evidence import fits as module
 from interp.evidence.fits import BATCH, Solver, span_of
 from interp.extraction.let import LetProblem
+from interp.runs.workers import WORKERS
 
 
 @pytest.fixture(scope="module")
 def problems(planted):
+    """More than a batch."""
     panel, features, _ = planted(n_donors=2, n_folds=2)
     spans = [span_of(features), span_of(features[:, ::2])]
     rows = np.arange(len(panel))
@@ -20,6 +23,17 @@ def test_a_stream_keeps_order_and_company_over_batches(problems, solver):
     assert [beside for _, beside in fits] == list(range(len(problems)))
     for fit, i in fits[:: len(fits) // 4]:
         assert (fit.weights == solver.fit([problems[i]])[0].weights).all()
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3])
+def test_a_stream_gives_the_same_bits_with_any_number_of_workers(problems, solver, monkeypatch, n_workers):
+    expected = [fit.weights for fit in solver.fit(problems)]
+    monkeypatch.setenv(WORKERS, str(n_workers))
+    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "AHEAD", 1)
+    found = [fit.weights for fit, _ in solver.stream((problem, None) for problem in problems)]
+    assert len(found) == len(expected)
+    assert all((a == b).all() for a, b in zip(found, expected, strict=True))
 
 
 def test_an_error_in_the_making_of_problems_is_not_swallowed(problems, solver):

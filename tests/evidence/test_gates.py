@@ -59,7 +59,7 @@ def test_one_donor_cannot_be_held_out(planted, solver):
     assert set(table.loc[DONOR, "status"]) == {"not computable"}
     assert table.loc[DONOR, "reason"].str.contains("one donor").all()
     assert table.loc[(TRUST, "all"), "status"] == "not computable"
-    assert "8 anchors" in table.loc[(TRUST, "all"), "reason"]
+    assert "8 points" in table.loc[(TRUST, "all"), "reason"]
 
 
 def test_frozen_gates_are_named_so_and_use_the_latents_as_they_are(planted):

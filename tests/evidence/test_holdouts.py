@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from interp.evidence.holdouts import MIN_STAGES, PAIRS, inner_hold_outs, leave_one_stage_out, row_spearman
-from interp.extraction.let import angles
+from interp.evidence.holdouts import MIN_STAGES, PAIRS, inner_hold_outs, leave_one_stage_out
+from interp.geometry.distances import angles
 
 
 def reference_order(panel, refit, latents, pairs):
@@ -95,11 +95,3 @@ def test_too_few_stages_leave_nothing_to_ask(planted):
     panel, _, _ = planted(stages=("HSC", "CMP", "GMP", "NK"), n_donors=4, n_folds=2)
     assert inner_hold_outs(panel, panel.splits[0], seed=0) == []
     assert leave_one_stage_out(panel, panel.splits[0]) == []
-
-
-def test_row_spearman_is_spearman_and_constant_rows_have_none():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 4, size=(20, 7)).astype(float), rng.normal(size=(20, 7))
-    a[0] = 1.0
-    expected = [np.nan if i == 0 else spearmanr(x, y).statistic for i, (x, y) in enumerate(zip(a, b, strict=True))]
-    np.testing.assert_allclose(row_spearman(a, b), expected, atol=1e-12)

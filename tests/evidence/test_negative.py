@@ -39,7 +39,7 @@ def test_every_draw_is_counted_once(counted):
 def test_what_cannot_be_computed_is_shown_with_its_reason(counted):
     trust = counted[0].set_index("gate").loc[TRUST]
     assert trust["not_computable"] == 8
-    assert "24 anchors" in trust["reason"]
+    assert "24 points" in trust["reason"]
     assert np.isnan(trust["pass_rate"])
     donor = counted[0].set_index(["gate", "pairs"]).loc[(DONOR, "all")]
     assert donor["not_computable"] == 0

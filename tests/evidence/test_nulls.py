@@ -10,10 +10,14 @@ from interp.evidence.nulls import (
     COHERENT,
     FAMILIES,
     LOOK_UP,
+    REWIRED,
     SHUFFLED_FEATURES,
     SHUFFLED_RULER,
+    WITHIN_STUDIES,
     coherent,
+    home_studies,
     null_arms,
+    null_families,
     shuffled_rulers,
 )
 from interp.evidence.panel import Labels
@@ -75,7 +79,7 @@ def test_null_arms_by_family(planted):
     panel, features, _ = planted()
     arm = Arm("chosen", lambda _: features)
     arms = null_arms(arm, panel, seed=0, n_coherent=5, n_other=3)
-    assert [sum(a.name == family for a in arms) for family in FAMILIES] == [5, 3, 3, 3]
+    assert [sum(a.name == family for a in arms) for family in FAMILIES] == [5, 3, 3, 3, 3]
     assert {a.family for a in arms} == {"null"}
     split = panel.splits[0]
     by_name = {(a.name, a.draw): a for a in arms}
@@ -91,9 +95,44 @@ def test_null_arms_by_family(planted):
     assert (shuffled[train] != features[train]).mean() > 0.9
     assert (by_name[SHUFFLED_FEATURES, 1].features(split) != shuffled).any()
     assert (by_name[SHUFFLED_FEATURES, 0].features(split) == shuffled).all()
+    averaged = by_name[REWIRED, 0].features(split)
+    assert (averaged[test] == features[test]).all()
+    assert averaged[train].std(axis=0).mean() < features[train].std(axis=0).mean()
+    assert (by_name[REWIRED, 1].features(split) != averaged).any()
 
 
 def test_a_family_needs_draws(planted):
     panel, features, _ = planted()
     with pytest.raises(InputError, match="at least one draw"):
         null_arms(Arm("chosen", lambda _: features), panel, seed=0, n_other=0)
+
+
+def test_stages_change_places_inside_their_group_only(graph):
+    labels = Labels.of(graph, graph.stages[:8])
+    groups = np.array([0, 1, 0, 1, 0, 1, 2, 2])
+    for n in (10, 200):  # drawn, and enumerated
+        found = coherent(labels, n, 0, groups)
+        assert len({null.ruler.tobytes() for null in found}) == len(found) > 9
+        for null in found:
+            moved = np.array([labels.stages.index(name) for name in null.stages])
+            assert groups[moved].tolist() == groups.tolist()
+
+
+def test_stages_alone_in_their_study_leave_nothing_to_permute(graph):
+    assert coherent(Labels.of(graph, ["HSC", "NK", "GMP"]), 10, 0, np.arange(3)) == []
+
+
+def test_the_family_within_studies_is_asked_for_where_studies_hold_different_stages(planted):
+    shared, features, _ = planted(n_studies=2)  # donors of both studies have all stages
+    assert null_families(shared) == FAMILIES
+    assert WITHIN_STUDIES not in {a.name for a in null_arms(Arm("chosen", lambda _: features), shared, seed=0)}
+    apart = planted(n_studies=2)[0]
+    early = np.isin(apart.obs["stage"], ["HSC", "CMP", "GMP", "neutrophil"])
+    apart.obs["study"] = np.where(early, "first", "second")
+    assert null_families(apart) == (*FAMILIES, WITHIN_STUDIES)
+    homes = home_studies(apart)
+    assert [s for s, home in zip(apart.labels.stages, homes, strict=True) if home == 0] == [
+        s for s in apart.labels.stages if s in {"HSC", "CMP", "GMP", "neutrophil"}
+    ]
+    arms = null_arms(Arm("chosen", lambda _: features), apart, seed=0, n_coherent=5, n_other=1)
+    assert sum(a.name == WITHIN_STUDIES for a in arms) == 5

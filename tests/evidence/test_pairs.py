@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from interp.evidence.pairs import GATE_PAIRS, arrangements, blocked_p, pair_correlations
-from interp.extraction.let import angles
+from interp.evidence.pairs import GATE_PAIRS, blocked_p, pair_correlations
+from interp.geometry.distances import angles
 
 
 def reference(panel, rows, labels, distances, classes):
@@ -81,11 +81,3 @@ def test_labels_that_cannot_move_have_a_floor_of_one(planted):
     outcomes = blocked_p(panel, rows, panel.labels, panel.ruler(rows), n=50, rng=np.random.default_rng(0))
     assert [outcome.floor for outcome in outcomes] == [1.0] * len(GATE_PAIRS)
     assert [outcome.p for outcome in outcomes] == [1.0] * len(GATE_PAIRS)
-
-
-@pytest.mark.parametrize(
-    ("classes", "blocks", "ways"),
-    [([0, 1, 2], [0, 0, 0], 6), ([0, 0, 1], [0, 0, 0], 3), ([0, 1, 2, 3], [0, 0, 1, 1], 4), ([0, 1], [0, 1], 1)],
-)
-def test_arrangements_by_hand(classes, blocks, ways):
-    assert arrangements(np.array(classes), np.array(blocks)) == ways

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from interp.biology import Ruler
 from interp.errors import InputError
 from interp.evidence.panel import UNKNOWN, Labels, Panel
 from interp.stats import donor_folds
@@ -62,3 +63,16 @@ def test_permuted_labels_keep_names_and_ruler_together(graph):
 def test_what_cannot_be_used_is_said(graph, rows, columns, message):
     with pytest.raises(InputError, match=message):
         Panel.from_anchors(SimpleNamespace(obs=pd.DataFrame(rows, columns=columns)), graph, [])
+
+
+def test_a_given_ruler_replaces_hops_and_nothing_else(graph):
+    rows = [("a", "blood", "s", stage, stage, "x") for stage in ("HSC", "NK", "CLP")]
+    given = Ruler.depth_only(graph)
+    panel = Panel.from_anchors(anchors(rows), graph, [], ruler=given)
+    plain = Panel.from_anchors(anchors(rows), graph, [])
+    ratio = panel.labels.ruler[np.triu_indices(3, 1)] / given.of(panel.labels.stages)[np.triu_indices(3, 1)]
+    np.testing.assert_allclose(ratio, ratio[0])
+    assert (panel.labels.branch, panel.labels.depth.tolist()) == (plain.labels.branch, plain.labels.depth.tolist())
+    short = Ruler("short", ("HSC", "NK"), np.array([[0.0, 1.0], [1.0, 0.0]]), "x")
+    with pytest.raises(InputError, match="incomplete for this panel: it lacks CLP"):
+        Panel.from_anchors(anchors(rows), graph, [], ruler=short)

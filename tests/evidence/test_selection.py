@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.evidence import CHOSEN, Candidates, Settings, arm_of, choices, endpoint_scores, selection_scores
-from interp.evidence.selection import GRID, best, choose
+from interp.evidence import CHOSEN, Candidates, Settings, arm_of, screening_scores
+from interp.evidence.selection import GRID, best, choose, screen
 from interp.extraction.operators import Operator
 
 
@@ -11,6 +11,10 @@ def candidates_of(features, matrices):
     genes = tuple(f"G{i}" for i in range(features.shape[1]))
     operators = [Operator(name, "mean", "out", matrix, genes) for name, matrix in matrices.items()]
     return Candidates(CHOSEN, lambda split: operators, lambda split: features)
+
+
+def choices(candidates, panel, solver):
+    return {split.id: choose(candidates, panel, split, solver, seed=0) for split in panel.splits}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +29,7 @@ def world(planted):
 
 def test_the_operator_that_keeps_the_process_is_chosen_and_tuned(world, solver):
     panel, _, candidates = world
-    chosen = choices(candidates, panel, panel.splits, solver, seed=0)
-    assert list(chosen) == [split.id for split in panel.splits]
+    chosen = choices(candidates, panel, solver)
     for choice in chosen.values():
         assert choice.name == "good"
         assert choice.index == 2
@@ -34,11 +37,27 @@ def test_the_operator_that_keeps_the_process_is_chosen_and_tuned(world, solver):
         assert len(choice.tuned) == len(GRID)
         assert choice.settings == GRID[best(choice.tuned)]
         assert max(choice.tuned) >= choice.tuned[0]
-    table = selection_scores(candidates, panel, chosen)
-    assert table[table["chosen"]]["candidate"].tolist() == ["good"] * 3
-    assert len(table) == 9
-    scored = endpoint_scores(candidates, panel, solver, seed=0).groupby("candidate")["value"].mean()
-    assert scored.idxmax() == "good"
+
+
+def test_screening_scores_every_candidate_on_training_and_on_test_donors(world, solver):
+    panel, _, candidates = world
+    found = {s.id: screen(candidates, panel, s, solver, seed=0, held_out=True) for s in panel.splits}
+    table = screening_scores(candidates, found)
+    assert len(table) == 3 * 3 * 2
+    means = table.groupby(["role", "name"])["value"].mean()
+    assert means["select"].idxmax() == means["score"].idxmax() == "good"
+
+
+def test_held_out_scores_change_neither_the_selection_scores_nor_the_choice(world, solver):
+    panel, _, candidates = world
+    split = panel.splits[0]
+    alone = screen(candidates, panel, split, solver, seed=0)
+    both = screen(candidates, panel, split, solver, seed=0, held_out=True)
+    assert alone.score is None
+    assert both.select == alone.select
+    assert choose(candidates, panel, split, solver, seed=0, screening=both) == choose(
+        candidates, panel, split, solver, seed=0
+    )
 
 
 def test_test_donors_cannot_change_the_choice(world, solver):
@@ -52,7 +71,7 @@ def test_test_donors_cannot_change_the_choice(world, solver):
 
 def test_the_arm_uses_what_each_split_chose(world, solver):
     panel, _, candidates = world
-    chosen = choices(candidates, panel, panel.splits, solver, seed=0)
+    chosen = choices(candidates, panel, solver)
     arm = arm_of(candidates, chosen)
     for split in panel.splits:
         assert (arm.features(split) == candidates.features(split, chosen[split.id].index)).all()
@@ -75,6 +94,21 @@ def test_without_a_criterion_the_first_and_the_defaults_stand(planted, solver):
     choice = choose(pair, panel, panel.splits[0], solver, seed=0)
     assert (choice.index, choice.settings) == (0, Settings())
     assert pd.isna(list(choice.scores)).all()
+
+
+def test_candidates_of_one_split_are_listed_once(world):
+    panel, _, candidates = world
+    asked = []
+
+    def operators(split):
+        asked.append(split.id)
+        return candidates.operators(split)
+
+    split = panel.splits[1]
+    pinned = Candidates(CHOSEN, operators, candidates.expression).at(split)
+    assert pinned.names(split) == candidates.names(split)
+    assert (pinned.features(split, 2) == candidates.features(split, 2)).all()
+    assert asked == [split.id]
 
 
 @pytest.mark.parametrize(("scores", "place"), [([0.1, 0.3, 0.3], 1), ([np.nan, 0.1], 1), ([np.nan, np.nan], 0)])

@@ -231,6 +231,15 @@ class TestFolder:
             in (world.algorithm.described(verdict={}).save(tmp_path / "b") / "README.md").read_text()
         )
 
+    def test_card_names_the_ruler_the_map_was_fitted_to(self, world, tmp_path):
+        assert (
+            "fitted to hop distances between stages" in (world.algorithm.save(tmp_path / "a") / "README.md").read_text()
+        )
+        days = {"ruler": {"name": "days", "source": "sampling", "sha256": "0"}}
+        card = (world.algorithm.described(provenance=days).save(tmp_path / "b") / "README.md").read_text()
+        assert "fitted to the ruler 'days' (sampling)" in card
+        assert "hops between stages" not in card
+
     def test_results_can_be_added_later_and_nothing_else(self, world, tmp_path):
         later = world.algorithm.described(metrics={"order": 0.7}, verdict={"status": "undecided"})
         assert CompactAlgorithm.load(later.save(tmp_path / "a")).manifest["verdict"] == {"status": "undecided"}

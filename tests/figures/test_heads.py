@@ -13,12 +13,16 @@ def hatched(ax, hatch):
     return {(int(p.get_y() + 0.5), int(p.get_x() + 0.5)) for p in ax.patches if p.get_hatch() == hatch}
 
 
+def framed(ax):
+    return {(int(p.get_y() + 0.5), int(p.get_x() + 0.5)) for p in ax.patches if p.get_linewidth() == 1.4}
+
+
 def test_every_head_shows_its_best_operator_and_the_best_head_is_named():
     ax = head_heatmap(scores(), metric="order")
     shown = ax.images[0].get_array()
     np.testing.assert_allclose(shown, 0.01 * np.arange(12).reshape(3, 4))
     note = text_of(ax, "note")
-    assert "best L2H3 0.11" in note
+    assert "highest L2H3 0.11" in note
     assert "one of 2 operators a head, best on this score" in note
     assert "15 held-out donors" in note
 
@@ -26,14 +30,35 @@ def test_every_head_shows_its_best_operator_and_the_best_head_is_named():
 def test_ties_are_hatched_and_counted():
     ax = head_heatmap(scores(), metric="order")
     assert hatched(ax, "////") == {(2, 2), (2, 3)}
-    assert "2 of 12 heads tied" in text_of(ax, "note")
+    assert "2 of 12 heads tied within the floor" in text_of(ax, "note")
     assert "tied within the floor" in words(ax)
 
 
+def test_no_head_of_several_tied_ones_is_framed_as_the_best():
+    assert framed(head_heatmap(scores(), metric="order")) == set()
+    assert "best head" not in words(head_heatmap(scores(), metric="order"))
+    assert framed(head_heatmap(scores().assign(floor=0.005), metric="order")) == {(2, 3)}
+
+
+def test_ties_are_with_the_best_head_also_where_the_drift_is_better():
+    table = scores().assign(floor=0.025, tied=False)
+    assert hatched(head_heatmap(table, metric="order"), "////") == {(2, 1), (2, 2), (2, 3)}
+
+
+def test_without_a_floor_the_ties_given_are_drawn():
+    assert hatched(head_heatmap(scores().drop(columns="floor"), metric="order"), "////") == {(2, 2), (2, 3)}
+
+
 def test_a_head_alone_is_not_tied():
+    ax = head_heatmap(scores().assign(floor=0.005), metric="order")
+    assert not hatched(ax, "////")
+    assert "best L2H3 0.11" in text_of(ax, "note")
+
+
+def test_the_null_drawn_is_the_best_heads_own():
     table = scores()
-    table["tied"] = table["value"] == 0.11
-    assert not hatched(head_heatmap(table, metric="order"), "////")
+    table.loc[table["value"] < 0.1, ["null_mean", "floor"]] = 0.7, 0.5
+    assert "null mean 0.02" in words(head_heatmap(table, metric="order"))
 
 
 def test_null_and_floor_are_marked_on_the_colour_bar():
@@ -69,7 +94,7 @@ def test_the_operator_of_a_held_out_score_is_chosen_on_training_donors():
 
 def test_scores_are_preferred_to_selections_and_both_can_be_asked_for():
     table = pd.concat([scores(), scores().assign(role="select", value=0.7)])
-    assert "best L2H3 0.11" in text_of(head_heatmap(table, metric="order"), "note")
+    assert "L2H3 0.11" in text_of(head_heatmap(table, metric="order"), "note")
     assert "training donors" in text_of(head_heatmap(table, metric="order", role="select"), "note")
 
 

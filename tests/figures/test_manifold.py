@@ -6,7 +6,7 @@ import pytest
 from interp.errors import InputError
 from interp.figures import latent_manifold
 from interp.figures.look import branch_colours, text_of
-from interp.figures.manifold import _principal_plane
+from interp.figures.manifold import principal_axes
 
 from .conftest import anchors, outside, words
 
@@ -24,7 +24,7 @@ def labels(ax):
 def test_axes_are_the_principal_ones_largest_loading_positive():
     rng = np.random.default_rng(0)
     plane = np.outer(np.linspace(-3, 3, 50), [0, -1, 0]) + np.outer(rng.normal(size=50) * 0.1, [1, 0, 0])
-    xy, shares = _principal_plane(plane, directions=False)
+    xy, shares = principal_axes(plane, 2, directions=False)
     assert abs(np.corrcoef(xy[:, 0], plane[:, 1])[0, 1]) > 0.999
     assert np.corrcoef(xy[:, 0], plane[:, 1])[0, 1] > 0
     assert shares[0] > 0.99
@@ -35,14 +35,14 @@ def test_directions_ignore_the_length_of_a_latent(graph):
     latents, _ = anchors(graph, LINE, {"d": "s"})
     scaled = latents * np.arange(1, 6)[:, None]
     np.testing.assert_allclose(
-        _principal_plane(latents, directions=True)[0], _principal_plane(scaled, directions=True)[0], atol=1e-12
+        principal_axes(latents, 2, directions=True)[0], principal_axes(scaled, 2, directions=True)[0], atol=1e-12
     )
 
 
 def test_the_tree_joins_centroids_along_its_edges(graph):
     latents, obs = anchors(graph, LINE, {"a": "s", "b": "s"})
     ax = latent_manifold(latents, obs, graph, directions=False)
-    xy, _ = _principal_plane(latents, directions=False)
+    xy, _ = principal_axes(latents, 2, directions=False)
     centre = {stage: xy[(obs["stage"] == stage).to_numpy()].mean(axis=0) for stage in LINE}
     drawn = sorted((tuple(np.round(e.xyann, 9)), tuple(np.round(e.xy, 9))) for e in edges(ax))
     wanted = sorted((tuple(np.round(centre[a], 9)), tuple(np.round(centre[b], 9))) for a, b in pairwise(LINE))

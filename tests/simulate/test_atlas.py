@@ -36,6 +36,22 @@ def spearman_with_hops(values, labels):
     return spearmanr(distance[pairs], StageGraph.hematopoiesis().ruler(names)[pairs])[0]
 
 
+def test_every_study_of_the_confounded_world_has_stages_and_an_effect_of_its_own():
+    cells = simulate(n_donors=6, n_cells=1800, world="study-is-stage")
+    of_study = cells.obs.groupby("study", observed=True)["cell_type"].unique()
+    assert len(of_study) == 3
+    assert len(set().union(*of_study)) == sum(map(len, of_study))  # no stage in two studies
+    assert min(map(len, of_study)) >= 4  # so that an order within a study could be asked for
+    assert (cells.obs.groupby("donor", observed=True)["study"].nunique() == 1).all()
+    share = np.asarray(cells.X.sum(1)).ravel()
+    level = np.log1p(cells.X.toarray() / share[:, None] * 1e4)
+    means = np.stack([level[(cells.obs["study"] == study).to_numpy()].mean(0) for study in of_study.index])
+    donors = cells.obs["donor"].to_numpy()
+    first = np.unique(donors[(cells.obs["study"] == "study0").to_numpy()])
+    between_donors = np.std([level[donors == donor].mean(0) for donor in first], axis=0).mean()
+    assert means.std(axis=0).mean() > 2 * between_donors
+
+
 def test_counts_are_raw_and_sparse(atlas):
     assert atlas.shape == (2400, 1000)
     assert sparse.isspmatrix_csr(atlas.X) or isinstance(atlas.X, sparse.csr_array)
