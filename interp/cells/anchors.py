@@ -93,6 +93,7 @@ def anchors(cells: AnnData, genes: Sequence[str], *, min_cells: int = MIN_CELLS)
     InputError
         A gene is not in the panel, the cells are no panel, or no group is large enough.
     """
+    _check_panel(cells)
     return _averaged(cells, expression(cells, genes), tuple(genes), min_cells)
 
 
@@ -118,6 +119,7 @@ def anchor_means(cells: AnnData, values: np.ndarray, *, names: Sequence[str] | N
     InputError
         There is not one finite row per cell, the cells are no panel, or no group is large enough.
     """
+    _check_panel(cells)
     rows = np.asarray(values, dtype=np.float64)
     if rows.ndim != 2 or len(rows) != cells.n_obs or not np.isfinite(rows).all():
         msg = f"values of shape {rows.shape} for {cells.n_obs:,} cells; give one finite row per cell"
@@ -126,11 +128,14 @@ def anchor_means(cells: AnnData, values: np.ndarray, *, names: Sequence[str] | N
     return _averaged(cells, sparse.csr_matrix(rows), named, MIN_CELLS)
 
 
-def _averaged(cells: AnnData, values: sparse.csr_matrix, names: tuple[str, ...], min_cells: int) -> Anchors:
+def _check_panel(cells: AnnData) -> None:
     absent = [name for name in (*KEYS, "stage", "branch", "depth", "study") if name not in cells.obs]
     if absent:
         msg = f"obs has no column {some(map(repr, absent))}; pass cells that read_cells returned"
         raise InputError(msg)
+
+
+def _averaged(cells: AnnData, values: sparse.csr_matrix, names: tuple[str, ...], min_cells: int) -> Anchors:
     frame = cells.obs[list(KEYS)].astype(str)
     group, n_groups = _groups(frame)
     sizes = np.bincount(group, minlength=n_groups)

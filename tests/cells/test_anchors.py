@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from interp.cells import read_cells
-from interp.cells.anchors import anchors
+from interp.cells.anchors import anchor_means, anchors
 from interp.errors import InputError
 
 
@@ -104,3 +104,27 @@ def test_subset_keeps_rows_together(panel) -> None:
 def test_cells_that_are_no_panel_are_refused(make_file) -> None:
     with pytest.raises(InputError, match=r"'replicate'.*read_cells"):
         anchors(make_file(), ["G0"])
+
+
+def test_means_of_an_embedding_stand_on_the_rows_of_the_anchors(panel):
+    cells = panel
+    made = anchors(cells, list(cells.var_names))
+    values = np.column_stack([np.arange(cells.n_obs), np.ones(cells.n_obs)])
+    means = anchor_means(cells, values, names=["place", "one"])
+    assert list(means.obs.index) == list(made.obs.index)
+    assert means.genes == ("place", "one")
+    keys = (
+        cells.obs["donor"].astype(str)
+        + "|"
+        + cells.obs["tissue"].astype(str)
+        + "|"
+        + cells.obs["cell_type"].astype(str)
+    )
+    for name, row in zip(means.obs.index, means.features, strict=True):
+        assert row.tolist() == [values[(keys == name).to_numpy(), 0].mean(), 1.0]
+
+
+@pytest.mark.parametrize("values", [np.ones((3, 2)), np.ones(60), np.full((60, 2), np.nan)])
+def test_means_need_one_finite_row_per_cell(panel, values):
+    with pytest.raises(InputError, match="one finite row per cell"):
+        anchor_means(panel, values)
