@@ -25,6 +25,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
         [],
         ["discover"],
         ["capture"],
+        ["geometry"],
         ["transform"],
         ["simulate"],
         ["pretrain"],
