@@ -98,7 +98,7 @@ class Job:
         do("rulers", ["rulers.csv", "ruler_order.csv"], self._vary_ruler)
         do("branches", ["branches.csv"], self._split_by_branch)
         do("headroom", ["headroom.csv"], self._measure_headroom)
-        do("algorithm", ["operators", "latents.csv"], self._fit_algorithm, ["final_starts"])
+        do("algorithm", ["operators", "latents.csv", "learning_curve.csv"], self._fit_algorithm, ["final_starts"])
         do("external", ["external.csv"], self._try_outside)
         do("gates", ["gates.json"], self._measure_gates, ["gate_nulls"])
         do("negative control", ["negative.csv"], self._control_negatively, ["negative_draws"])
@@ -247,6 +247,8 @@ class Job:
     def _fit_algorithm(self) -> None:
         final = self.final
         final.operator.save(self.path / "operators" / f"{final.operator.name}.safetensors")
+        curve = final.fit.losses_
+        write_csv(self.path / "learning_curve.csv", pd.DataFrame({"iteration": range(len(curve)), "loss": curve}))
         latents = final.latents(final.anchors.features)
         columns = [f"z{i}" for i in range(latents.shape[1])]
         table = pd.concat([self.anchors.obs, pd.DataFrame(latents, self.anchors.obs.index, columns)], axis=1)

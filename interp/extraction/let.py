@@ -116,6 +116,8 @@ class LetFit:
         False if the best start was stopped at the cap.
     start_
         Which start won; 0 is the informed one.
+    losses_
+        Learning curve of that start: the loss before each iteration and after the last, float64 (iteration + 1,).
     """
 
     basis: SpanBasis
@@ -127,6 +129,7 @@ class LetFit:
     n_iter_: int
     converged_: bool
     start_: int
+    losses_: np.ndarray = field(repr=False)
 
     @property
     def mean_(self) -> np.ndarray:
@@ -250,7 +253,7 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
         for start in range(n_starts)
     ]  # fmt: skip
     winner = int(np.argmin([result[1] for result in results]))
-    theta, loss, ruler_loss, beta, n_iter, _, state = results[winner]
+    theta, loss, ruler_loss, beta, n_iter, _, state, losses = results[winner]
     weights = theta[: n_latent * basis.rank].reshape(n_latent, basis.rank)
     return LetFit(
         basis=basis,
@@ -262,6 +265,7 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
         n_iter_=n_iter,
         converged_=state != CAPPED,
         start_=winner,
+        losses_=losses,
     )
 
 

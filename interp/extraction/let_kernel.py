@@ -267,19 +267,19 @@ def first_metric(variance, ridge, n_latent):
 def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, max_iter):
     """Fit one problem from ``theta`` by L-BFGS with a bracketing weak-Wolfe line search.
 
-    Returns theta, loss, stress, beta, iterations, evaluations and the state: CAPPED, CONVERGED, or STALLED when no step
-    lowers the loss any more.
+    Returns theta, loss, stress, beta, iterations, evaluations, the state (CAPPED, CONVERGED, or STALLED when no step
+    lowers the loss any more) and the learning curve: the loss before each iteration and after the last.
     """
     size = theta.shape[0]
     metric = first_metric(variance, ridge, n_latent)
     steps, changes, inverse = np.empty((MEMORY, size)), np.empty((MEMORY, size)), np.empty(MEMORY)
-    history = np.full(LOSS_WINDOW, np.inf)
+    curve = np.empty(max_iter + 1)
     theta, trial, way = theta.copy(), np.empty(size), np.empty(size)
     gradient, slope = np.empty(size), np.empty(size)
     loss, ruler_loss, beta = objective(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent, gradient)
     newest, stored, evaluations = -1, 0, 1
+    curve[0] = loss
     for iteration in range(max_iter):
-        history[iteration % LOSS_WINDOW] = loss
         direction(gradient, metric, steps, changes, inverse, newest, stored, way)
         descent = np.dot(way, gradient)
         if stored > 0 and not descent < 0.0:
@@ -287,7 +287,7 @@ def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent,
             direction(gradient, metric, steps, changes, inverse, newest, stored, way)
             descent = np.dot(way, gradient)
         if not descent < 0.0:
-            return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED
+            return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED, curve[: iteration + 1].copy()
         step = 1.0 if stored > 0 else min(1.0, 0.1 * math.sqrt(np.dot(theta, theta) / np.dot(way, way)))
         low, high, lower = 0.0, np.inf, False
         new_loss, new_ruler, new_beta = loss, ruler_loss, beta
@@ -308,8 +308,9 @@ def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent,
             step = 0.5 * (low + high) if high < np.inf else 2.0 * step
         if not (lower and new_loss < loss):
             if stored == 0:
-                return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED
+                return theta, loss, ruler_loss, beta, iteration, evaluations, STALLED, curve[: iteration + 1].copy()
             stored = 0
+            curve[iteration + 1] = loss
             continue
         newest = (newest + 1) % MEMORY
         for i in range(size):
@@ -322,6 +323,8 @@ def minimise(theta, coords, variance, ruler, alpha, ridge, n_features, n_latent,
         theta, trial = trial, theta
         gradient, slope = slope, gradient
         loss, ruler_loss, beta = new_loss, new_ruler, new_beta
-        if history[(iteration + 1) % LOSS_WINDOW] - loss < LOSS_TOLERANCE * abs(loss):
-            return theta, loss, ruler_loss, beta, iteration + 1, evaluations, CONVERGED
-    return theta, loss, ruler_loss, beta, max_iter, evaluations, CAPPED
+        curve[iteration + 1] = loss
+        back = iteration + 1 - LOSS_WINDOW
+        if back >= 0 and curve[back] - loss < LOSS_TOLERANCE * abs(loss):
+            return theta, loss, ruler_loss, beta, iteration + 1, evaluations, CONVERGED, curve[: iteration + 2].copy()
+    return theta, loss, ruler_loss, beta, max_iter, evaluations, CAPPED, curve

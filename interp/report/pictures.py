@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_figures(run: Path, graph: StageGraph) -> None:
-    """Draw head heatmap, manifold by stage and by donor, gate board, controls and nulls into `figures/`.
+    """Draw heads, manifold (by stage, by donor, in 3-D), learning curve, gates, controls and nulls into `figures/`.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
         gate_board,
         head_heatmap,
         latent_manifold,
+        latent_manifold_3d,
+        learning_curve,
         null_distribution,
         save,
         style,
@@ -52,6 +54,12 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
             )
         save(latent_manifold(z, obs, graph).figure, folder / "manifold_stages")
         save(latent_manifold(z, obs, graph, colour="donor").figure, folder / "manifold_donors")
+        save(latent_manifold_3d(z, obs, graph).figure, folder / "manifold_3d")
+        curve = pd.read_csv(run / "learning_curve.csv")
+        picture = learning_curve(
+            curve, train="loss", validation=None, step="iteration", label="loss of the adaptor", title="Adaptor's fit"
+        )
+        save(picture.figure, folder / "learning_curve")
         save(gate_board([row for row in gates if row["pairs"] == "all"]).figure, folder / "gates")
         if ORDER in judged:
             found = judged[ORDER]

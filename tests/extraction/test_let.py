@@ -128,6 +128,16 @@ def test_reported_losses_belong_to_the_returned_map():
     assert fit.loss_ == pytest.approx(evaluate(problem, theta)[0], rel=1e-9)
 
 
+def test_the_learning_curve_falls_to_the_reported_loss():
+    _, problem = tree_problem()
+    for max_iter in (5, 3000):
+        fit = fit_let([problem], n_starts=2, max_iter=max_iter)[0]
+        assert len(fit.losses_) == fit.n_iter_ + 1
+        assert fit.losses_[-1] == fit.loss_
+        assert (np.diff(fit.losses_) <= 0).all()
+        assert fit.losses_[0] > 1.05 * fit.loss_
+
+
 def test_more_starts_never_raise_the_loss():
     _, problem = tree_problem(noise=2.0, alpha=0.01, ridge=0.01)
     losses = [fit_let([problem], n_latent=2, n_starts=n)[0].loss_ for n in (1, 3)]
