@@ -16,8 +16,9 @@ import torch
 from whole_human import real_cells, whole_human
 
 from interp.capture.accumulator import Accumulator
-from interp.capture.attention import add_batch, check_heads, pattern_plan
+from interp.capture.attention import add_batch, check_heads
 from interp.capture.forward import forward
+from interp.capture.plan import pass_plan
 
 N_CELLS, N_GENES = 4, 1200
 
@@ -31,7 +32,7 @@ def main(repeats: int) -> None:
     expressed = np.unique(tokens.gene_ids.numpy())
     panel = [model.vocabulary.symbols[i] for i in expressed if model.vocabulary.symbols[i] in model.vocabulary]
     sums = Accumulator(model, panel[:N_GENES], check_heads(model, None), value_weighted=False)
-    plan = pattern_plan(model)
+    plan = pass_plan(model.config, "cpu", patterns=True)
     last = f"blocks.{model.config.n_layers - 1}.hook_resid_post"
     sites = [f"blocks.{layer}.attn.hook_z" for layer in range(model.config.n_layers)]
     kept: dict[str, torch.Tensor] = {}
