@@ -60,6 +60,7 @@ def test_a_redirect_keeps_the_range(serve, part):
 def test_a_complete_part_asks_for_nothing(part):
     part.write_bytes(CONTENT)
     fetch("http://nowhere.invalid/x", part, size=len(CONTENT))
+    assert part.read_bytes() == CONTENT
 
 
 def test_a_file_of_another_size_is_refused_before_a_byte_is_written(serve, part):
