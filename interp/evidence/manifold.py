@@ -168,9 +168,8 @@ def _rulers(
                 yield row
         left = nuisance_correlation(distances, ruler, **nuisance)
         draws = np.array([nuisance_correlation(distances, other, **nuisance).value for other in others])
-        yield _row(
-            "spearman, donor, tissue and study removed", left, metric=metric, pairs="all", null=STAGES, draws=draws
-        )
+        name, n = "spearman, donor, tissue and study removed", found["all"].n_pairs
+        yield _row(name, left, metric=metric, pairs="all", null=STAGES, draws=draws, n=n)
 
 
 def _permutation(panel: Panel, rows: np.ndarray, points: FloatArray, seed: int) -> Iterator[dict[str, object]]:

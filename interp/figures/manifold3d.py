@@ -9,6 +9,7 @@ import numpy as np
 from interp.errors import InputError
 from interp.figures.look import COLUMN, INK, SMALL_SIZE, TINY_SIZE, count, percent, style
 from interp.figures.manifold import LOOK, branch_legend, branch_looks, checked_anchors, principal_axes, stage_tree
+from interp.figures.placing import label_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 HEIGHT = 4.1
 ELEVATION, AZIMUTH = 22.0, -58.0
+SAMPLES = 12
+"""Points along an edge of the tree that a name should not cover."""
 MOST_NAMES = 20
 """Above this many stages their names would hide the tree, and only its nodes are drawn."""
 
@@ -78,6 +81,8 @@ def latent_manifold_3d(
             ax.plot(*these.T, ls="", ms=3.4, mew=0.5, **dict(zip(LOOK, look, strict=True)))
         _draw_tree(ax, graph, centroids)
         _frame(ax, shares, view)
+        if len(centroids) <= MOST_NAMES:
+            _name_stages(ax, graph, centroids, xyz)
         if title != "":
             figure.text(0.02, 0.975, title or "Latent manifold in three dimensions", weight="bold", color=INK, va="top")
         words = f"{count(len(kept), 'anchor')}, {count(len(centroids), 'stage')}; the three axes hold "
@@ -91,10 +96,30 @@ def _draw_tree(ax: Any, graph: Graph, centroids: dict[str, np.ndarray]) -> None:
     for ancestor, stage, skipped in stage_tree(graph, centroids):
         ends = np.array([centroids[ancestor], centroids[stage]])
         ax.plot(*ends.T, color=INK, lw=0.8, ls=(0, (3, 2)) if skipped else "-")
-    for stage, point in centroids.items():
+    for point in centroids.values():
         ax.plot(*point[:, None], "o", ms=2.6, mfc=INK, mec="white", mew=0.4)
-        if len(centroids) <= MOST_NAMES:
-            ax.text(*point, f" {stage}", size=TINY_SIZE, color=INK)
+
+
+def _name_stages(ax: Any, graph: Graph, centroids: dict[str, np.ndarray], xyz: np.ndarray) -> None:
+    """Write the names where they lie on the paper, so that none covers another; the view must stand."""
+    from mpl_toolkits.mplot3d import proj3d
+
+    ax.get_figure().draw_without_rendering()
+    projection = ax.get_proj()
+
+    def flat(points: np.ndarray) -> np.ndarray:
+        return np.column_stack(proj3d.proj_transform(*np.asarray(points).T, projection)[:2])
+
+    along = np.linspace(0.0, 1.0, SAMPLES)[:, None]
+    edges = [(1 - along) * centroids[a] + along * centroids[b] for a, b, _ in stage_tree(graph, centroids)]
+    label_points(
+        ax,
+        list(centroids),
+        flat(np.array(list(centroids.values()))),
+        avoid=flat(xyz),
+        lines=flat(np.concatenate(edges)) if edges else None,
+        size=TINY_SIZE,
+    )
 
 
 def _frame(ax: Any, shares: np.ndarray, view: tuple[float, float]) -> None:
