@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from interp.cli import arguments as given
+from interp.cli.inputs import Inputs
 
 
 def discover(
@@ -59,7 +60,6 @@ def discover(
     Without arguments: scgpt-sim on the embedded simulated atlas (400 genes, 300 attention cells). On real cells:
     interp discover --model scgpt-mini --cells a.h5ad b.h5ad --external c.h5ad --out runs/blood
     """
-    from interp.biology import read_ruler
     from interp.discover import EMBEDDED, DiscoverSettings
     from interp.discover import discover as run
     from interp.errors import InputError
@@ -74,11 +74,15 @@ def discover(
     if (ruler is None) != (ruler_source is None):
         msg = "--ruler FILE and --ruler-source TEXT go together: a ruler stands beside its source in every result"
         raise InputError(msg)
-    # Naming the source is the user's word that the model had no part in it.
-    distances = read_ruler(ruler, source=ruler_source or "", independent_of_model=True) if ruler else None
-    panel = given.read_panel(cells, columns) if cells else None
-    outside = given.read_panel(external, columns) if external else None
-    other = given.read_panel(negative, columns, require_stages=False) if negative else None
+    given_files = {"cells": cells, "external": external, "negative": negative}
+    inputs = Inputs(
+        model, **{name: tuple(map(str, paths or ())) for name, paths in given_files.items()}, columns=columns,
+        ruler=None if ruler is None else str(ruler), ruler_source=ruler_source,
+    )  # fmt: skip
+    panels = inputs.panels()
+    parts = (
+        {} if panels is None else {"cells": panels.internal, "external": panels.external, "negative": panels.negative}
+    )
     chosen = {
         "n_splits": splits,
         "attention_cells": attention_cells,
@@ -90,6 +94,6 @@ def discover(
     settings = replace(
         DiscoverSettings() if cells else EMBEDDED, seed=seed, **{k: v for k, v in chosen.items() if v is not None}
     )
-    folder = run(model, panel, external=outside, negative=other, out=out, settings=settings, ruler=distances)
+    folder = run(model, internal, **parts, out=out, settings=settings, ruler=inputs.distances(), inputs=inputs.noted())
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
     typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, algorithm/, figures/")

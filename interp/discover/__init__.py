@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.biology import Ruler, StageGraph
 from interp.discover.job import Job
@@ -15,6 +15,8 @@ from interp.runs.workers import one_thread_each
 from interp.scgpt.load import load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
 
     from interp.scgpt.model import HookedScGPT
@@ -34,6 +36,7 @@ def discover(
     settings: DiscoverSettings | None = None,
     graph: StageGraph | None = None,
     ruler: Ruler | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Path:
     """Find the heads that hold the stage order, extract them, and measure whether the model deserves the credit.
 
@@ -55,6 +58,8 @@ def discover(
         Stage graph; hematopoiesis by default. Branches and depths always come from it.
     ruler
         Distances between stages that latents are held to; hops of the graph by default.
+    inputs
+        Where model and cells came from, noted in `config.json`; no result depends on it.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def discover(
     with one_thread_each():
         panels = embedded_panels() if cells is None else Panels(cells, external, negative)
         config = {"model": name, "settings": asdict(settings), "panels": panels.hashes, "ruler": ruler.identity}
+        config |= {} if inputs is None else {"inputs": dict(inputs)}
         with RunFolder.open(out, config) as folder:
             Job(folder, model, panels, settings=settings, graph=graph, ruler=ruler, name=name).run()
     return Path(out)
