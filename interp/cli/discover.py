@@ -94,6 +94,6 @@ def discover(
     settings = replace(
         DiscoverSettings() if cells else EMBEDDED, seed=seed, **{k: v for k, v in chosen.items() if v is not None}
     )
-    folder = run(model, internal, **parts, out=out, settings=settings, ruler=inputs.distances(), inputs=inputs.noted())
+    folder = run(model, **parts, out=out, settings=settings, ruler=inputs.distances(), inputs=inputs.noted())
     typer.echo((folder / "summary.md").read_text().split("## Panel")[0].strip())
     typer.echo(f"\nResults lie in {folder}: summary.md, verdict.json, gates.json, controls.csv, algorithm/, figures/")
