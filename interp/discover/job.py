@@ -75,18 +75,12 @@ class Job:
         self.solver = evidence.Solver(seed=settings.seed)
         self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
         self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
+        self._known: dict[str, Any] = {**self.identity, "graph": graph.to_frame().to_dict("list")}
+        self._known["ruler"] = ruler.identity
 
     def run(self) -> None:
         """Run all steps in order; a step is redone when what it uses, or an earlier step's output, has changed."""
-        settings = asdict(self.settings)
-        known: dict[str, Any] = {**self.identity, "graph": self.graph.to_frame().to_dict("list")}
-        known["ruler"] = self.ruler.identity
-
-        def do(name: str, outputs: list[str], make: Callable[[], None], uses: Sequence[str] = ()) -> None:
-            known.update({key: settings[key] for key in uses})
-            self.folder.step(name, inputs=known, outputs=outputs, make=lambda _: make())
-            known[name] = [self.folder.sha256(output) for output in outputs]
-
+        do = self._do
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
@@ -106,6 +100,13 @@ class Job:
         do("export", ["algorithm"], self._export)
         do("figures", ["figures"], lambda: draw_figures(self.path, self.graph))
         do("summary", ["summary.md"], lambda: write_summary(self.path, self.name))
+
+    def _do(self, name: str, outputs: list[str], make: Callable[[], None], uses: Sequence[str] = ()) -> None:
+        """Run one step unless it stands; it depends on the settings it uses and on all that earlier steps did."""
+        settings = asdict(self.settings)
+        self._known.update({key: settings[key] for key in uses})
+        self.folder.step(name, inputs=self._known, outputs=outputs, make=lambda _: make())
+        self._known[name] = [self.folder.sha256(output) for output in outputs]
 
     def _sum_attention(self) -> None:
         self.attention.save(self.model, self.path / "attention.zarr")
