@@ -5,11 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interp.capture import AttentionSums, attention_sums
+from interp.extraction.kinds import DEFAULT_KINDS
 from interp.runs.progress import progress
 from interp.runs.seeds import stream
 from interp.runs.workers import each, processors
@@ -41,6 +42,8 @@ class FoldAttention:
         Cells that the training folds of a split hold together, about.
     seed
         Of the sample and of the tokens.
+    kinds
+        Kinds of operators that the sums must serve.
     """
 
     cells: AnnData
@@ -48,6 +51,7 @@ class FoldAttention:
     genes: Sequence[str]
     n_cells: int
     seed: int
+    kinds: Sequence[str] = DEFAULT_KINDS
     _tokens: dict[str, GeneTokens] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -64,9 +68,11 @@ class FoldAttention:
         n_cells = sum(map(len, tokens.values()))
         n_workers = processors() if model.device.type == "cpu" else 1
 
+        wanted: dict[str, Any] = {"value_weighted": "value_weighted" in self.kinds, "lift": "lift" in self.kinds}
+
         def summed(part: GeneTokens) -> AttentionSums:
             # Hooks lie on the model, so threads cannot share one.
-            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes)
+            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes, **wanted)
 
         with progress(total=n_cells, description=description, unit="cell") as bar:
             sums = each(summed, tokens.values(), n_workers=n_workers, within=bar)

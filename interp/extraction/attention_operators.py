@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,8 @@ SOURCES = {"mean": "sum", "sum": "sum", "lift": "lifted", "value_weighted": "wei
 THIRDS = ("early", "mid", "late")
 
 
-class _Sums(NamedTuple):
+@dataclass(frozen=True)
+class _Sums:
     """As much of `AttentionSums` as bare arrays make."""
 
     sum: NDArray
@@ -71,7 +72,7 @@ def attention_operators(
         places: list[tuple[int, ...]] = [*heads]
     else:
         heads, places = list(sums.heads), [(slot,) for slot in range(len(sums.heads))]
-    shared = {"genes": sums.genes, "n_cells": sums.n_cells, "provenance": dict(provenance or {})}
+    shared: dict[str, Any] = {"genes": sums.genes, "n_cells": sums.n_cells, "provenance": dict(provenance or {})}
     operators = []
     for (layer, head), place in zip(heads, places, strict=True):
         for kind in own:

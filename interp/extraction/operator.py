@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from scipy import sparse
 
+    from interp.extraction.spectrum import Spectrum, Support
+
     Expression: TypeAlias = NDArray | sparse.csr_matrix
     # An array, or a function that makes it whenever it is asked for; what it makes is never kept.
     Part: TypeAlias = NDArray | Callable[[], NDArray]
@@ -123,7 +125,7 @@ class Operator:
         for field, value in fields.items():
             object.__setattr__(self, field, value)
         if not any(map(callable, self._held)):
-            self._parts()
+            _ = self.parts  # makes nothing, and checks the shapes
 
     def __repr__(self) -> str:
         form = f", rank <= {self.left.shape[1]}" if self.factored else ""
@@ -141,18 +143,32 @@ class Operator:
         @property
         def matrix(self) -> NDArray:
             """A, (gene, feature)."""
-            parts = self._parts()
+            parts = self.parts
             return parts[0] @ parts[1] if self.factored else parts[0]
 
         @property
         def left(self) -> NDArray | None:
             """Left factor, (gene, factor)."""
-            return self._parts()[0] if self.factored else None
+            return self.parts[0] if self.factored else None
 
         @property
         def right(self) -> NDArray | None:
             """Right factor, (factor, feature)."""
-            return self._parts()[1] if self.factored else None
+            return self.parts[1] if self.factored else None
+
+    @property
+    def support(self) -> Support:
+        """Where it has entries; measured anew each time."""
+        from interp.extraction.spectrum import support
+
+        return support(self)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Its singular values; measured anew each time."""
+        from interp.extraction.spectrum import spectrum
+
+        return spectrum(self)
 
     @property
     def feature_map(self) -> NDArray:
@@ -191,14 +207,14 @@ class Operator:
         if not self.factored:
             matrix = self.matrix
             return np.asarray(expression @ (matrix if orientation == "out" else self._turned(matrix)))
-        left, right = self._parts()
+        left, right = self.parts
         if orientation == "out":
             return np.asarray((expression @ left) @ right)
         return np.hstack([np.asarray((expression @ block.T) @ left.T) for block in self._blocks(right)])
 
     def astype(self, dtype: DTypeLike) -> Operator:
         """Return the operator with its matrix, or its factors, made and held in another type of number."""
-        return replace(self, _held=tuple(part.astype(dtype) for part in self._parts()))
+        return replace(self, _held=tuple(part.astype(dtype) for part in self.parts))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the operator to a safetensors file; equal operators give equal bytes.
@@ -242,8 +258,9 @@ class Operator:
 
         return read_operator(Path(path))
 
-    def _parts(self) -> tuple[NDArray, ...]:
-        """Make what is held, and check that it fits the genes."""
+    @property
+    def parts(self) -> tuple[NDArray, ...]:
+        """What is held, made: the matrix alone, or the left and the right factor."""
         parts = tuple(part() if callable(part) else part for part in self._held)
         n_genes = len(self.genes)
         fits = (

@@ -27,7 +27,7 @@ def write_operator(operator: Operator, path: Path) -> Path:
     from safetensors.numpy import save
 
     names = PARTS[operator.factored]
-    arrays = {name: np.ascontiguousarray(getattr(operator, name)) for name in names}
+    arrays = {name: np.ascontiguousarray(part) for name, part in zip(names, operator.parts, strict=True)}
     described: dict[str, Any] = {
         "schema": SCHEMA,
         "name": operator.name,
