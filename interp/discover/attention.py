@@ -62,17 +62,22 @@ class FoldAttention:
             return {split.id: split.test_donors for split in self.splits}
         return {"fold0": tuple(sorted(set(self.cells.obs["donor"].astype(str))))}
 
+    @property
+    def parts(self) -> dict[str, bool]:
+        """Which optional parts of the sums the kinds need, by the option of `attention_sums` that adds them."""
+        return {part: part in self.kinds for part in ("value_weighted", "lift")}
+
     def of(self, model: HookedScGPT, description: str) -> dict[str, AttentionSums]:
         """Sum a model's attention over the sampled cells of each fold."""
         tokens = self._sampled(model)
         n_cells = sum(map(len, tokens.values()))
         n_workers = processors() if model.device.type == "cpu" else 1
 
-        wanted: dict[str, Any] = {"value_weighted": "value_weighted" in self.kinds, "lift": "lift" in self.kinds}
+        parts: dict[str, Any] = self.parts
 
         def summed(part: GeneTokens) -> AttentionSums:
             # Hooks lie on the model, so threads cannot share one.
-            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes, **wanted)
+            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes, **parts)
 
         with progress(total=n_cells, description=description, unit="cell") as bar:
             sums = each(summed, tokens.values(), n_workers=n_workers, within=bar)

@@ -95,8 +95,9 @@ class Job:
 
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
-        do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells", "kinds"])
-        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads)
+        known["attention_parts"] = self.attention.parts
+        do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
+        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads, ["kinds"])
         controls = ["controls.csv", "order.csv", "head_nulls.csv"]
         do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
         do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
