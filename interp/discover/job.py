@@ -136,11 +136,13 @@ class Job:
     def campaign(self) -> evidence.Campaign:
         """The model's operators, from the attention sums on disk."""
         sums = self.attention.load(self.path / "attention.zarr")
-        source = self._source(sums, self.weights)
+        source = self._source(sums, self.weights, self.identity)
         return evidence.Campaign(self.panel, source, self.solver, self.settings.seed)
 
-    def _source(self, sums: dict[str, AttentionSums], weights: ModelWeights | None) -> CrossFit:
-        return CrossFit(sums, self.genes, self.anchors, self.settings.kinds, weights)
+    def _source(
+        self, sums: dict[str, AttentionSums], weights: ModelWeights | None, provenance: dict[str, Any]
+    ) -> CrossFit:
+        return CrossFit(sums, self.genes, self.anchors, self.settings.kinds, weights, provenance)
 
     @cached_property
     def choices(self) -> dict[str, evidence.Choice]:
@@ -167,7 +169,7 @@ class Job:
     def _untrained(self, draw: int) -> CrossFit:
         model = untrained_like(self.model, seed=self.settings.seed + draw)
         weights = needed_weights(model, self.attention.genes, self.settings.kinds)
-        return self._source(self.attention.of(model, f"untrained model {draw}"), weights)
+        return self._source(self.attention.of(model, f"untrained model {draw}"), weights, {"untrained": draw})
 
     def _measure_controls(self) -> None:
         settings, arms, scores = self.settings, [self.chosen], _NO_SCORES

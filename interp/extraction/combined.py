@@ -48,7 +48,7 @@ def top_k(operators: Sequence[Operator], scores: ArrayLike, k: int) -> Operator:
     >>> from interp.extraction.operator import Operator
     >>> up, down = np.array([[0.0, 2.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [1.0, 0.0]])
     >>> heads = [Operator(f"L0H{h}.mean.out", "mean", "out", m, ("A", "B"), [(0, h)]) for h, m in enumerate((up, down))]
-    >>> top_k(heads, [0.3, 0.1], 2).matrix.tolist()
+    >>> top_k(heads, [3, 1], 2).matrix.tolist()
     [[0.0, 0.75], [0.25, 0.0]]
     """
     values = np.asarray(scores, dtype=np.float64)

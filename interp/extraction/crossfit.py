@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class CrossFit:
         Kinds of operators (`interp.extraction.kinds`); sums must hold what they are made of.
     weights
         Weights of the same model on the union of the genes, for the kinds that are made of weights.
+    provenance
+        What every operator says of where it came from, beside its split; JSON.
     """
 
     sums: Mapping[str, AttentionSums]
@@ -53,6 +55,7 @@ class CrossFit:
     anchors: Anchors
     kinds: tuple[str, ...] = DEFAULT_KINDS
     weights: ModelWeights | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     _last: dict[str, tuple[AttentionSums, list[Operator]]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -98,7 +101,7 @@ class CrossFit:
     def _cut(self, split: Split) -> tuple[AttentionSums, list[Operator]]:
         genes = self.genes[split.id]
         sums = reduce(add, (sums.subset(genes) for fold, sums in self.sums.items() if fold != split.id))
-        provenance = {"split": split.id}
+        provenance = {**self.provenance, "split": split.id}
         operators = attention_operators(sums, kinds=self.kinds, provenance=provenance)
         if of_weights := [kind for kind in self.kinds if kind in WEIGHT_KINDS]:
             if self.weights is None:

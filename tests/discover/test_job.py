@@ -190,6 +190,10 @@ def test_all_kinds_go_through_the_scan_the_controls_and_the_export(run, panels, 
     assert len(chosen["scores"]) == len(names)
     saved = Operator.load(out / "operators" / f"{chosen['name']}.safetensors")
     assert saved.parts[0].dtype == np.float32
+    assert saved.provenance["split"] == "all"
+    config = json.loads((out / "config.json").read_text())
+    assert saved.provenance["panels"] == config["panels"]
+    assert len(saved.provenance["model_sha256"]) == 64
 
 
 def test_kinds_of_weights_need_no_new_attention(run, panels, checkpoint, tmp_path, monkeypatch):

@@ -43,7 +43,15 @@ def crossfit(model, tokens, anchors, *, weights=None, parts=None, **options):
 
 def everything(model, tokens, anchors):
     parts = {"value_weighted": True, "lift": True}
-    return crossfit(model, tokens, anchors, weights=ModelWeights.of(model, UNION), parts=parts, kinds=KINDS)
+    return crossfit(
+        model,
+        tokens,
+        anchors,
+        weights=ModelWeights.of(model, UNION),
+        parts=parts,
+        kinds=KINDS,
+        provenance={"model": "m"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +76,7 @@ def test_candidates_come_from_the_other_folds_on_the_genes_of_the_split(small_mo
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(one.matrix, other.matrix, rtol=1e-5, atol=1e-7)
             assert one.genes == tuple(GENES[split.id])
-            assert one.provenance == {"split": split.id}
+            assert one.provenance == {"model": "m", "split": split.id}
         np.testing.assert_array_equal(source.counts(split), training.count)
 
 
