@@ -30,10 +30,18 @@ class Accumulator:
         Layer and head of those that are summed.
     value_weighted
         Whether patterns are summed times the norm of the moved value, too.
+    lift
+        Whether patterns are summed times the cell's number of tokens, too.
     """
 
     def __init__(
-        self, model: HookedScGPT, genes: Sequence[str], heads: Sequence[tuple[int, int]], *, value_weighted: bool
+        self,
+        model: HookedScGPT,
+        genes: Sequence[str],
+        heads: Sequence[tuple[int, int]],
+        *,
+        value_weighted: bool,
+        lift: bool = False,
     ) -> None:
         self._model, self._genes = model, tuple(genes)
         self._column = np.full(len(model.vocabulary), -1)
@@ -46,10 +54,12 @@ class Accumulator:
         self._on_device = model.device.type != "cpu"
         self._sum = self._zeros(len(heads), n)
         self._weighted = self._zeros(len(heads), n) if value_weighted else None
+        self._lifted = self._zeros(len(heads), n) if lift else None
         self._uniform, self._count = np.zeros((n, n)), np.zeros((n, n), np.int64)
         self._n_cells = 0
-        # of the batch at hand: where its tokens lie in the panel, and the norms of the values that they move
-        self._columns, self._norms = np.zeros((0, 0), np.int64), torch.zeros(0)
+        # of the batch at hand: where its tokens lie in the panel, the norms of the values that they move, and how many
+        # tokens each cell has
+        self._columns, self._norms, self._lengths = np.zeros((0, 0), np.int64), torch.zeros(0), torch.zeros(0)
 
     @property
     def last_layer(self) -> int:
@@ -61,6 +71,7 @@ class Accumulator:
         from interp.capture.kernel import add_pairs
 
         self._columns = np.where(batch.padding.numpy(), -1, self._column[batch.gene_ids.numpy()])
+        self._lengths = torch.as_tensor(batch.lengths, dtype=torch.float32)
         self._n_cells += len(batch)
         add_pairs(self._count, self._uniform, self._columns, batch.lengths)
 
@@ -81,8 +92,9 @@ class Accumulator:
         def shaped(part: np.ndarray | Tensor) -> np.ndarray:
             return np.asarray(part.cpu() if isinstance(part, Tensor) else part).reshape(*shape, n, n)
 
-        weighted = None if self._weighted is None else shaped(self._weighted)
-        return AttentionSums(shaped(self._sum), self._uniform, self._count, self._genes, self._n_cells, heads, weighted)
+        weighted, lifted = (None if part is None else shaped(part) for part in (self._weighted, self._lifted))
+        counted = (self._uniform, self._count, self._genes, self._n_cells)
+        return AttentionSums(shaped(self._sum), *counted, heads, weighted, lifted)
 
     def _zeros(self, n_slots: int, n_genes: int) -> np.ndarray | Tensor:
         if not self._on_device:
@@ -94,19 +106,29 @@ class Accumulator:
         self._norms = value_norms(v, self._model.blocks[layer].attn.W_O)
 
     def _add(self, layer: int, pattern: Tensor) -> None:
-        from interp.capture.kernel import add_patterns, add_weighted
+        from interp.capture.kernel import add_patterns
 
         slots = self._slots[layer]
         if self._on_device:
             add_on_device(self._sum, slots, pattern, self._columns)
-            if self._weighted is not None:
-                scaled = pattern * self._norms.transpose(1, 2).unsqueeze(2)
-                add_on_device(self._weighted, slots, scaled, self._columns)
-            return
-        values = pattern.float().numpy()
-        add_patterns(self._sum, slots, values, self._columns)
+        else:
+            add_patterns(self._sum, slots, pattern.float().numpy(), self._columns)
         if self._weighted is not None:
-            add_weighted(self._weighted, slots, values, self._norms.float().numpy(), self._columns)
+            self._add_scaled(self._weighted, slots, pattern, self._norms)
+        if self._lifted is not None:
+            n_cells, n_heads, _, n_keys = pattern.shape
+            lengths = self._lengths[:, None, None].expand(n_cells, n_keys, n_heads)
+            self._add_scaled(self._lifted, slots, pattern, lengths)
+
+    def _add_scaled(self, total: np.ndarray | Tensor, slots: np.ndarray, pattern: Tensor, scale: Tensor) -> None:
+        """Add patterns times a number for every key, `scale` (cell, key, head)."""
+        from interp.capture.kernel import add_weighted
+
+        if self._on_device:
+            scale = scale.to(pattern.device).transpose(1, 2).unsqueeze(2)
+            add_on_device(total, slots, pattern * scale, self._columns)
+        else:
+            add_weighted(total, slots, pattern.float().numpy(), scale.float().contiguous().numpy(), self._columns)
 
 
 def value_norms(v: Tensor, output: Tensor) -> Tensor:

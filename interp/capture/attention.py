@@ -28,6 +28,7 @@ def attention_sums(
     *,
     heads: Sequence[tuple[int, int]] | None = None,
     value_weighted: bool = False,
+    lift: bool = False,
     seed: int = 0,
     max_tokens: int | None = None,
     description: str = "attention",
@@ -49,6 +50,8 @@ def attention_sums(
         Layer and head of those that are summed; None sums all.
     value_weighted
         Sum the patterns times the norm of the value that each key moves, too.
+    lift
+        Sum the patterns times the number of tokens of the cell, too: attention thins out in longer cells.
     seed, max_tokens
         Of the tokens, where cells are given.
     description
@@ -76,7 +79,7 @@ def attention_sums(
     """
     chosen = check_heads(model, heads)
     check_genes(model, genes)
-    accumulator = Accumulator(model, genes, chosen, value_weighted=value_weighted)
+    accumulator = Accumulator(model, genes, chosen, value_weighted=value_weighted, lift=lift)
     plan = pass_plan(model.config, model.device.type, patterns=True)
     tokens, n_cells = token_parts(model, cells, plan, seed=seed, max_tokens=max_tokens)
     with progress(total=n_cells, description=description, unit="cell") as bar:

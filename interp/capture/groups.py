@@ -97,6 +97,7 @@ def attention_sums_by_group(
     *,
     heads: Sequence[tuple[int, int]] | None = None,
     value_weighted: bool = False,
+    lift: bool = False,
     memory: int = MEMORY,
     spill: str | Path | None = None,
     seed: int = 0,
@@ -109,7 +110,7 @@ def attention_sums_by_group(
 
     Parameters
     ----------
-    model, cells, genes, heads, value_weighted, seed, max_tokens
+    model, cells, genes, heads, value_weighted, lift, seed, max_tokens
         As for `interp.attention_sums`.
     groups
         Group of every cell, such as ``cells.obs["cell_type"]``; missing values belong to none.
@@ -135,7 +136,7 @@ def attention_sums_by_group(
     check_genes(model, genes)
     labels, names = _labels(groups)
     plan = pass_plan(model.config, model.device.type, patterns=True)
-    n_arrays = len(chosen) * (2 if value_weighted else 1) + 2  # with the uniform sum and the count
+    n_arrays = len(chosen) * (1 + value_weighted + lift) + 2  # with the uniform sum and the count
     each = n_arrays * len(genes) ** 2 * SUM_BYTES
     at_once = int(memory // each)
     if not at_once:
@@ -150,7 +151,9 @@ def attention_sums_by_group(
         folder = None if at_once >= len(names) else _spill_folder(spill, keeper)
         for first in range(0, len(names), at_once):
             among = range(first, min(first + at_once, len(names)))
-            accumulators = {code: Accumulator(model, genes, chosen, value_weighted=value_weighted) for code in among}
+            accumulators = {
+                code: Accumulator(model, genes, chosen, value_weighted=value_weighted, lift=lift) for code in among
+            }
             options = {"seed": seed, "max_tokens": max_tokens, "rows": np.isin(labels, list(among))}
             _add_all(model, cells, plan, labels, accumulators, options)
             for code in among:

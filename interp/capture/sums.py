@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float, Int
 
-SCHEMA = 3
-ARRAYS = ("sum", "uniform", "count", "weighted")
+SCHEMA = 4
+READABLE = (3, SCHEMA)  # 3 knew no "lifted", and is otherwise the same
+ARRAYS = ("sum", "uniform", "count", "weighted", "lifted")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class AttentionSums:
     weighted
         The sum of `pattern[query, key]` times the norm of the value that the key's gene moves (after the head's output
         weights; Kobayashi et al. 2020), of the shape of `sum`; None when it was not asked for.
+    lifted
+        The sum of `pattern[query, key]` times the number of tokens of the cell, ``<cls>`` among them, of the shape of
+        `sum`: a head that attends evenly adds 1 for every cell. None when it was not asked for.
     """
 
     sum: Float[np.ndarray, "*heads gene gene"]
@@ -52,28 +56,26 @@ class AttentionSums:
     n_cells: int
     heads: tuple[tuple[int, int], ...] | None = None
     weighted: Float[np.ndarray, "*heads gene gene"] | None = None
+    lifted: Float[np.ndarray, "*heads gene gene"] | None = None
 
     def __repr__(self) -> str:
         """Say what was summed."""
         n_heads = int(np.prod(self.sum.shape[:-2]))
         words = ", value-weighted too" if self.weighted is not None else ""
+        words += ", lifted too" if self.lifted is not None else ""
         return f"AttentionSums({n_heads} heads, {len(self.genes):,} genes, {self.n_cells:,} cells{words})"
 
     def __add__(self, other: AttentionSums) -> AttentionSums:
         """Return the sums over the cells of both."""
         alike = self.genes == other.genes and self.sum.shape == other.sum.shape and self.heads == other.heads
-        if not alike or (self.weighted is None) != (other.weighted is None):
-            msg = f"sums over {len(self.genes)} and {len(other.genes)} genes, or of different heads, cannot be added"
+        if not alike or set(self._arrays()) != set(other._arrays()):
+            msg = (
+                f"sums over {len(self.genes)} and {len(other.genes)} genes, of different heads, or with different "
+                f"parts ({', '.join(self._arrays())}; {', '.join(other._arrays())}), cannot be added"
+            )
             raise InputError(msg)
-        return AttentionSums(
-            self.sum + other.sum,
-            self.uniform + other.uniform,
-            self.count + other.count,
-            self.genes,
-            self.n_cells + other.n_cells,
-            self.heads,
-            None if self.weighted is None or other.weighted is None else self.weighted + other.weighted,
-        )
+        added: dict[str, Any] = {name: array + getattr(other, name) for name, array in self._arrays().items()}
+        return replace(self, n_cells=self.n_cells + other.n_cells, **added)
 
     def head(self, layer: int, head: int) -> Float[np.ndarray, "gene gene"]:
         """Return the sum of one head.
@@ -101,12 +103,16 @@ class AttentionSums:
             msg = f"{len(missing)} genes are not in these sums, such as {missing[:3]}; sum over a panel that holds them"
             raise InputError(msg)
         keep = np.array([at[gene] for gene in genes])
-        pairs = np.ix_(keep, keep)
-        picked = (..., keep[:, None], keep)
-        weighted = None if self.weighted is None else self.weighted[picked]
-        return AttentionSums(
-            self.sum[picked], self.uniform[pairs], self.count[pairs], tuple(genes), self.n_cells, self.heads, weighted
-        )
+        picked: dict[str, Any] = {name: array[..., keep[:, None], keep] for name, array in self._arrays().items()}
+        return replace(self, genes=tuple(genes), **picked)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the arrays take."""
+        return sum(array.nbytes for array in self._arrays().values())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: getattr(self, name) for name in ARRAYS if getattr(self, name) is not None}
 
     def save(self, folder: str | Path) -> None:
         """Write the sums as a zarr group, checksummed, in place of a folder that may be there.
@@ -127,15 +133,13 @@ class AttentionSums:
         import zarr
 
         group = zarr.open_group(folder, mode="w")
-        for name in ARRAYS:
-            array = getattr(self, name)
-            if array is not None:
-                chunks = (*([1] * (array.ndim - 2)), *array.shape[-2:])
-                group.create_array(name, data=array, chunks=chunks, compressors=compressors())
+        for name, array in self._arrays().items():
+            chunks = (*([1] * (array.ndim - 2)), *array.shape[-2:])
+            group.create_array(name, data=array, chunks=chunks, compressors=compressors())
         group.attrs.update(
             {
                 "schema": SCHEMA,
-                "arrays": [name for name in ARRAYS if name in group],
+                "arrays": list(self._arrays()),
                 "genes": list(self.genes),
                 "n_cells": self.n_cells,
                 "heads": self.heads,
@@ -162,8 +166,9 @@ class AttentionSums:
         if "n_cells" not in attrs or "sites" in attrs:
             msg = f"{folder} holds something else than attention sums; make them with interp.attention_sums"
             raise StoreError(msg)
-        if attrs.get("schema") != SCHEMA:
-            msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {SCHEMA}; make the sums again"
+        if attrs.get("schema") not in READABLE:
+            known = " and ".join(map(str, READABLE))
+            msg = f"{folder} has schema {attrs.get('schema')!r}, this version reads {known}; make the sums again"
             raise StoreError(msg)
         with damage(str(folder), "a piece of the sums"):
             if missing_chunks(group, attrs["arrays"]):

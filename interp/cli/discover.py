@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,13 @@ def discover(
         int | None, typer.Option(min=1, help="Draws of each random control. Default 20; 99 for a publication.")
     ] = None,
     label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of operators to choose among, by comma: mean, sum, lift, value_weighted, qk, ov, gram, "
+            "mvc_gram, pooled, drift. Default mean,sum,drift."
+        ),
+    ] = None,
     ruler: Annotated[
         Path | None,
         typer.Option(help="CSV of distances between stages: a matrix, or an edge list a,b,length. Default: hops."),
@@ -83,13 +90,14 @@ def discover(
     parts = (
         {} if panels is None else {"cells": panels.internal, "external": panels.external, "negative": panels.negative}
     )
-    chosen = {
+    chosen: dict[str, Any] = {
         "n_splits": splits,
         "attention_cells": attention_cells,
         "genes": genes,
         "draws": draws,
         "untrained_draws": draws,
         "label_nulls": label_nulls,
+        "kinds": tuple(kinds.replace(",", " ").split()) if kinds is not None else None,
     }
     settings = replace(
         DiscoverSettings() if cells else EMBEDDED, seed=seed, **{k: v for k, v in chosen.items() if v is not None}

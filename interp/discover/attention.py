@@ -5,11 +5,12 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interp.capture import AttentionSums, attention_sums
+from interp.extraction.kinds import DEFAULT_KINDS
 from interp.runs.progress import progress
 from interp.runs.seeds import stream
 from interp.runs.workers import each, processors
@@ -41,6 +42,8 @@ class FoldAttention:
         Cells that the training folds of a split hold together, about.
     seed
         Of the sample and of the tokens.
+    kinds
+        Kinds of operators that the sums must serve.
     """
 
     cells: AnnData
@@ -48,6 +51,7 @@ class FoldAttention:
     genes: Sequence[str]
     n_cells: int
     seed: int
+    kinds: Sequence[str] = DEFAULT_KINDS
     _tokens: dict[str, GeneTokens] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -58,15 +62,22 @@ class FoldAttention:
             return {split.id: split.test_donors for split in self.splits}
         return {"fold0": tuple(sorted(set(self.cells.obs["donor"].astype(str))))}
 
+    @property
+    def parts(self) -> dict[str, bool]:
+        """Which optional parts of the sums the kinds need, by the option of `attention_sums` that adds them."""
+        return {part: part in self.kinds for part in ("value_weighted", "lift")}
+
     def of(self, model: HookedScGPT, description: str) -> dict[str, AttentionSums]:
         """Sum a model's attention over the sampled cells of each fold."""
         tokens = self._sampled(model)
         n_cells = sum(map(len, tokens.values()))
         n_workers = processors() if model.device.type == "cpu" else 1
 
+        parts: dict[str, Any] = self.parts
+
         def summed(part: GeneTokens) -> AttentionSums:
             # Hooks lie on the model, so threads cannot share one.
-            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes)
+            return attention_sums(deepcopy(model) if n_workers > 1 else model, part, self.genes, **parts)
 
         with progress(total=n_cells, description=description, unit="cell") as bar:
             sums = each(summed, tokens.values(), n_workers=n_workers, within=bar)

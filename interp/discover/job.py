@@ -20,6 +20,7 @@ from interp.discover.panels import Panels, without_stages
 from interp.discover.plan import check_ruler, disjoint_report, label_report, plan_genes, plan_splits
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
+from interp.extraction.weight_operators import needed_weights
 from interp.heads import score_table, write_head_tables
 from interp.report.pictures import draw_figures
 from interp.report.summary import write_summary
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from interp.biology import Ruler, StageGraph
+    from interp.capture import AttentionSums
     from interp.cells.anchors import Anchors
     from interp.discover.settings import DiscoverSettings
     from interp.extraction.algorithm import CompactAlgorithm
+    from interp.extraction.weight_operators import ModelWeights
     from interp.runs.folder import RunFolder
     from interp.scgpt.model import HookedScGPT
     from interp.stats import Split
@@ -73,7 +76,10 @@ class Job:
         self.anchors = anchors(panels.internal, union)
         self.panel = evidence.Panel.from_anchors(self.anchors, graph, self.splits, ruler=ruler)
         self.solver = evidence.Solver(seed=settings.seed)
-        self.attention = FoldAttention(panels.internal, self.splits, union, settings.attention_cells, settings.seed)
+        self.attention = FoldAttention(
+            panels.internal, self.splits, union, settings.attention_cells, settings.seed, settings.kinds
+        )
+        self.weights = needed_weights(model, union, settings.kinds)
         self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
         self._known: dict[str, Any] = {**self.identity, "graph": graph.to_frame().to_dict("list")}
         self._known["ruler"] = ruler.identity
@@ -83,8 +89,9 @@ class Job:
         do = self._do
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
+        known["attention_parts"] = self.attention.parts
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
-        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads)
+        do("heads", ["choices.json", "head_scores.csv"], self._scan_heads, ["kinds"])
         controls = ["controls.csv", "order.csv", "head_nulls.csv"]
         do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
         do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
@@ -129,8 +136,14 @@ class Job:
     @cached_property
     def campaign(self) -> evidence.Campaign:
         """The model's operators, from the attention sums on disk."""
-        source = CrossFit(self.attention.load(self.path / "attention.zarr"), self.genes, self.anchors)
+        sums = self.attention.load(self.path / "attention.zarr")
+        source = self._source(sums, self.weights, self.identity)
         return evidence.Campaign(self.panel, source, self.solver, self.settings.seed)
+
+    def _source(
+        self, sums: dict[str, AttentionSums], weights: ModelWeights | None, provenance: dict[str, Any]
+    ) -> CrossFit:
+        return CrossFit(sums, self.genes, self.anchors, self.settings.kinds, weights, provenance)
 
     @cached_property
     def choices(self) -> dict[str, evidence.Choice]:
@@ -156,7 +169,8 @@ class Job:
 
     def _untrained(self, draw: int) -> CrossFit:
         model = untrained_like(self.model, seed=self.settings.seed + draw)
-        return CrossFit(self.attention.of(model, f"untrained model {draw}"), self.genes, self.anchors)
+        weights = needed_weights(model, self.attention.genes, self.settings.kinds)
+        return self._source(self.attention.of(model, f"untrained model {draw}"), weights, {"untrained": draw})
 
     def _measure_controls(self) -> None:
         settings, arms, scores = self.settings, [self.chosen], _NO_SCORES
@@ -227,7 +241,7 @@ class Job:
         at = {gene: i for i, gene in enumerate(self.anchors.genes)}
         features = self.anchors.features[:, [at[gene] for gene in operator.genes]]
         return FinalFit(
-            replace(operator, matrix=operator.matrix.astype(np.float32)),
+            operator.astype(np.float32),
             replace(self.anchors, features=features, genes=operator.genes),
             self.graph,
             choice.settings.alpha,

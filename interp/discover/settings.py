@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from interp.extraction.kinds import DEFAULT_KINDS, check_kinds
+
 
 @dataclass(frozen=True)
 class DiscoverSettings:
@@ -29,6 +31,9 @@ class DiscoverSettings:
         Random stagings of the negative control.
     final_starts
         Starts of the exported fit.
+    kinds
+        Kinds of operators among which each split chooses (`interp.extraction.kinds`); the untrained models and the
+        random controls choose among as many of the same.
     """
 
     seed: int = 0
@@ -42,6 +47,11 @@ class DiscoverSettings:
     gate_nulls: int = 20
     negative_draws: int = 50
     final_starts: int = 5
+    kinds: tuple[str, ...] = DEFAULT_KINDS
+
+    def __post_init__(self) -> None:
+        """Check the kinds."""
+        object.__setattr__(self, "kinds", check_kinds(self.kinds))
 
 
 # The embedded run ends in minutes on two cores.

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interp.extraction.operators import KINDS, operators_from_sums
+from interp.errors import InputError
+from interp.extraction.attention_operators import attention_operators
+from interp.extraction.kinds import DEFAULT_KINDS, WEIGHT_KINDS
+from interp.extraction.weight_operators import weight_operators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 
     from interp.capture import AttentionSums
     from interp.cells import Anchors
-    from interp.extraction.operators import Operator
+    from interp.extraction.operator import Operator
+    from interp.extraction.weight_operators import ModelWeights
     from interp.stats import Split
 
 
@@ -39,28 +43,40 @@ class CrossFit:
     anchors
         All anchors, on a panel that holds those genes.
     kinds
-        Reductions of attention over cells.
+        Kinds of operators (`interp.extraction.kinds`); sums must hold what they are made of.
+    weights
+        Weights of the same model on the union of the genes, for the kinds that are made of weights.
+    provenance
+        What every operator says of where it came from, beside its split; JSON.
     """
 
     sums: Mapping[str, AttentionSums]
     genes: Mapping[str, Sequence[str]]
     anchors: Anchors
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = DEFAULT_KINDS
+    weights: ModelWeights | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     _last: dict[str, tuple[AttentionSums, list[Operator]]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def nbytes(self) -> int:
         """Bytes held at most while this is cut: the sums of the folds, a split's, and what they are added up from."""
-        sizes = [sums.sum.nbytes for sums in self.sums.values()]
-        return sum(sizes) + 3 * max(sizes)
+        sizes = [sums.nbytes for sums in self.sums.values()]
+        return sum(sizes) + 3 * max(sizes) + (self.weights.nbytes if self.weights else 0)
 
     def training_sums(self, split: Split) -> AttentionSums:
         """Return the sums over the cells of a split's training donors."""
         return self._of(split)[0]
 
     def operators(self, split: Split) -> list[Operator]:
-        """List the candidates of a split: every head, kind and orientation, and the pooled drift."""
+        """List the candidates of a split: of attention, then of weights; head by head, kind by kind, both ways.
+
+        Raises
+        ------
+        InputError
+            A kind is unknown, or sums or weights lack what it is made of.
+        """
         return self._of(split)[1]
 
     def expression(self, split: Split) -> Float[np.ndarray, "anchor gene"]:
@@ -85,6 +101,11 @@ class CrossFit:
     def _cut(self, split: Split) -> tuple[AttentionSums, list[Operator]]:
         genes = self.genes[split.id]
         sums = reduce(add, (sums.subset(genes) for fold, sums in self.sums.items() if fold != split.id))
-        return sums, operators_from_sums(
-            sums.sum, sums.count, sums.genes, kinds=self.kinds, n_cells=sums.n_cells, provenance={"split": split.id}
-        )
+        provenance = {**self.provenance, "split": split.id}
+        operators = attention_operators(sums, kinds=self.kinds, provenance=provenance)
+        if of_weights := [kind for kind in self.kinds if kind in WEIGHT_KINDS]:
+            if self.weights is None:
+                msg = f"Operator kinds {', '.join(of_weights)} are made of weights; give `weights` (ModelWeights.of)."
+                raise InputError(msg)
+            operators += weight_operators(self.weights.subset(genes), kinds=of_weights, provenance=provenance)
+        return sums, operators

@@ -59,16 +59,17 @@ def test_norms_are_those_of_the_full_product():
     assert (value_norms(v * 0, output) == 0).all()
 
 
-@pytest.mark.parametrize("value_weighted", [False, True])
-def test_sums_where_the_model_is_equal_those_on_the_cpu(model, mixed, value_weighted):
+@pytest.mark.parametrize(("value_weighted", "lift"), [(False, False), (True, False), (False, True), (True, True)])
+def test_sums_where_the_model_is_equal_those_on_the_cpu(model, mixed, value_weighted, lift):
     tokens, heads, genes = model.tokenize(mixed), [(0, 1), (2, 0)], ["G3", "G8", "G20"]
     results = []
     for on_device in (False, True):
-        accumulator = Accumulator(model, genes, heads, value_weighted=value_weighted)
+        accumulator = Accumulator(model, genes, heads, value_weighted=value_weighted, lift=lift)
         if on_device:  # what a GPU does, on tensors of the CPU
             accumulator._on_device = True
             accumulator._sum = accumulator._zeros(2, 3)
             accumulator._weighted = accumulator._zeros(2, 3) if value_weighted else None
+            accumulator._lifted = accumulator._zeros(2, 3) if lift else None
         for start in range(0, 23, 6):
             add_batch(model, tokens[start : start + 6], accumulator)
         results.append(accumulator.result(tuple(heads)))
@@ -78,3 +79,5 @@ def test_sums_where_the_model_is_equal_those_on_the_cpu(model, mixed, value_weig
     np.testing.assert_array_equal(device.count, cpu.count)
     if value_weighted:
         np.testing.assert_allclose(device.weighted, cpu.weighted, rtol=1e-6)
+    if lift:
+        np.testing.assert_allclose(device.lifted, cpu.lifted, rtol=1e-6)

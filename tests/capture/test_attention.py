@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import errno
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 
+import anndata
 import numpy as np
 import pytest
 import torch
+import zarr
+from scipy import sparse
 from zarr.storage import _local as zarr_files
 
 from interp.capture import AttentionSums, attention_sums, capture, cell_embeddings
@@ -139,6 +143,51 @@ def test_weighted_sums_equal_the_definition(model, mixed):
     np.testing.assert_array_equal(sums.sum, attention_sums(model, tokens, PANEL).sum)
 
 
+def test_lift_by_hand_on_two_cells_of_different_length(model, cells):
+    counts = sparse.csr_matrix(np.zeros((2, 30), np.float32)).tolil()
+    counts[0, [1, 4]] = 3  # G1 and G4: 3 tokens with <cls>
+    counts[1, [1, 4, 9, 20]] = 2  # 5 tokens
+    tokens = model.tokenize(anndata.AnnData(counts.tocsr(), var=cells.var))
+    assert tokens.lengths.tolist() == [3, 5]
+    sums = attention_sums(model, tokens, ["G1", "G4", "G9"], lift=True)
+    for layer, head in np.ndindex(3, 2):
+        short, long = (pattern_between(model, tokens[c], ["G1", "G4", "G9"], layer, head) for c in range(2))
+        wanted = np.nan_to_num(short) * 3 + long * 5
+        np.testing.assert_allclose(sums.lifted[layer, head], wanted, rtol=1e-5)
+    assert np.isnan(short[2]).all()
+    assert not np.isnan(long).any()
+
+
+def pattern_between(model, one, genes, layer, head):
+    """Pattern between genes of one cell; NaN where a gene is no token of it."""
+    name = f"blocks.{layer}.attn.hook_pattern"
+    with torch.no_grad():
+        _, cache = model.run_with_cache(one, names_filter=name)
+    ids, found = one.gene_ids[0].tolist(), np.full((len(genes), len(genes)), np.nan)
+    at = {g: ids.index(i) for g, i in enumerate(model.vocabulary.ids(genes).tolist()) if i in ids}
+    for g, q in at.items():
+        for h, k in at.items():
+            found[g, h] = cache[name][0, head, q, k]
+    return found
+
+
+def test_a_head_that_attends_evenly_has_lift_one(mixed, model):
+    even = deepcopy(model)
+    for block in even.blocks:
+        block.attn.W_Q.zero_()
+        block.attn.b_Q.zero_()
+    sums = attention_sums(even, mixed, PANEL, lift=True)
+    np.testing.assert_allclose(sums.lifted, np.broadcast_to(sums.count, sums.lifted.shape), rtol=1e-5)
+    np.testing.assert_allclose(sums.sum, np.broadcast_to(sums.uniform, sums.sum.shape), rtol=1e-5)
+
+
+def test_lift_does_not_depend_on_batches_or_parts(model, mixed, monkeypatch):
+    whole = attention_sums(model, mixed, PANEL, lift=True)
+    monkeypatch.setattr(module, "PART_CELLS", 4)
+    monkeypatch.setitem(module.PATTERN_ENTRIES, "cpu", 1)  # one cell at a time, never padded
+    np.testing.assert_allclose(attention_sums(model, mixed, PANEL, lift=True).lifted, whole.lifted, rtol=1e-5)
+
+
 def test_chosen_heads_come_in_the_order_given(model, mixed):
     whole = attention_sums(model, mixed, PANEL, value_weighted=True)
     chosen = attention_sums(model, mixed, PANEL, heads=HEADS, value_weighted=True)
@@ -217,12 +266,14 @@ def test_tokens_of_another_vocabulary_are_refused(model, mixed):
 
 
 @pytest.mark.parametrize("heads", [None, HEADS])
-@pytest.mark.parametrize("value_weighted", [False, True])
-def test_saved_sums_keep_heads_and_weights(model, mixed, tmp_path, heads, value_weighted):
-    sums = attention_sums(model, mixed, PANEL, heads=heads, value_weighted=value_weighted)
+@pytest.mark.parametrize(
+    "asked", [{}, {"value_weighted": True}, {"lift": True}, {"value_weighted": True, "lift": True}]
+)
+def test_saved_sums_keep_heads_and_weights(model, mixed, tmp_path, heads, asked):
+    sums = attention_sums(model, mixed, PANEL, heads=heads, **asked)
     sums.save(tmp_path / "sums.zarr")
     again = AttentionSums.load(str(tmp_path / "sums.zarr"))
-    for name in ("sum", "uniform", "count", "weighted"):
+    for name in ("sum", "uniform", "count", "weighted", "lifted"):
         np.testing.assert_array_equal(getattr(again, name), getattr(sums, name))
     assert (again.genes, again.n_cells, again.heads) == (sums.genes, sums.n_cells, sums.heads)
     assert repr(again) == repr(sums)
@@ -231,14 +282,20 @@ def test_saved_sums_keep_heads_and_weights(model, mixed, tmp_path, heads, value_
 
 def test_sums_of_other_heads_or_weights_are_not_added(model, mixed):
     sums = attention_sums(model, mixed, PANEL, heads=HEADS)
-    for options in ({"heads": HEADS[::-1]}, {"heads": HEADS, "value_weighted": True}, {}):
+    for options in (
+        {"heads": HEADS[::-1]},
+        {"heads": HEADS, "value_weighted": True},
+        {"heads": HEADS, "lift": True},
+        {},
+    ):
         with pytest.raises(InputError, match="cannot be added"):
             sums + attention_sums(model, mixed, PANEL, **options)
 
 
 def test_subset_keeps_heads_and_weights(model, mixed):
-    sums = attention_sums(model, mixed, PANEL, heads=HEADS, value_weighted=True)
+    sums = attention_sums(model, mixed, PANEL, heads=HEADS, value_weighted=True, lift=True)
     part = sums.subset(["G9", "G4"])
+    np.testing.assert_array_equal(part.lifted[:, 1, 0], sums.lifted[:, 0, 3])
     np.testing.assert_array_equal(part.weighted[:, 0, 1], sums.weighted[:, 3, 0])
     assert part.heads == sums.heads
 
@@ -260,6 +317,18 @@ def test_damaged_sums_are_refused(model, mixed, tmp_path, damage):
             chunk.write_bytes(data if damage == "flip" else data[:-3])
         with pytest.raises(StoreError, match="is damaged or gone"):
             AttentionSums.load(folder)
+
+
+def test_sums_of_the_schema_before_lift_are_read_and_of_the_next_refused(model, mixed, tmp_path):
+    sums = attention_sums(model, mixed, PANEL)
+    sums.save(tmp_path / "sums")
+    for schema in (3, 5):
+        zarr.open_group(tmp_path / "sums", mode="r+").attrs["schema"] = schema
+        if schema == 3:
+            np.testing.assert_array_equal(AttentionSums.load(tmp_path / "sums").sum, sums.sum)
+        else:
+            with pytest.raises(StoreError, match="has schema 5, this version reads 3 and 4"):
+                AttentionSums.load(tmp_path / "sums")
 
 
 def test_zero_sums_are_not_taken_for_lost_ones(model, mixed, tmp_path):

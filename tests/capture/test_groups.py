@@ -39,12 +39,14 @@ def same(found, wanted):
     assert (found.weighted is None) == (wanted.weighted is None)
     if found.weighted is not None:
         np.testing.assert_allclose(found.weighted, wanted.weighted, rtol=1e-5, atol=1e-9)
+    if wanted.lifted is not None:
+        np.testing.assert_allclose(found.lifted, wanted.lifted, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("value_weighted", [False, True])
+@pytest.mark.parametrize("asked", [{}, {"value_weighted": True}, {"lift": True}])
 @pytest.mark.parametrize("memory", [2**30, 2 * ONE, 1.6 * ONE])
-def test_sums_by_group_are_those_of_each_groups_cells(model, mixed, labels, memory, value_weighted):
-    options = {"heads": HEADS, "value_weighted": value_weighted}
+def test_sums_by_group_are_those_of_each_groups_cells(model, mixed, labels, memory, asked):
+    options = {"heads": HEADS, **asked}
     for cells in (mixed, model.tokenize(mixed)):
         grouped = attention_sums_by_group(model, cells, PANEL, labels, memory=memory, **options)
         assert grouped.on_disk == (memory < 2**20)

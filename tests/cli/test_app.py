@@ -95,6 +95,25 @@ def test_a_ruler_and_its_source_go_together(words, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "kinds"), [([], ("mean", "sum", "drift")), (["--kinds", "mean, ov"], ("mean", "ov"))]
+)
+def test_kinds_reach_the_job_by_comma(words, kinds, tmp_path, monkeypatch):
+    given = []
+
+    def job(*_args, out, settings, **_options):
+        given.append(settings.kinds)
+        out.mkdir()
+        (out / "summary.md").write_text("# done")
+        return out
+
+    monkeypatch.setattr(import_module("interp.discover"), "discover", job)
+    with pytest.raises(SystemExit) as stop:
+        main(["discover", *words, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 0
+    assert given == [kinds]
+
+
 def test_a_ruler_file_reaches_the_job_with_its_source(tmp_path, monkeypatch):
     path = tmp_path / "days.csv"
     path.write_text("a,b,length\nHSC,CLP,3\nCLP,NK,4\n")

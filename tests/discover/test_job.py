@@ -21,8 +21,10 @@ from interp.discover.job import Job
 from interp.discover.plan import disjoint_report
 from interp.errors import InputError
 from interp.extraction.algorithm import CompactAlgorithm
+from interp.extraction.operators import KINDS, Operator
 from interp.runs.files import sha256_path
 from interp.runs.workers import WORKERS
+from interp.scgpt.load import load_model
 
 from .conftest import STAGES, TINY, tiny_panels
 
@@ -170,6 +172,59 @@ def test_more_draws_redo_the_controls_and_not_the_choice(run, panels, checkpoint
     assert (out / "choices.json").stat().st_mtime_ns == before[0]
     assert sha256_path(out / "scores.csv") != before[1]
     assert pd.read_csv(out / "scores.csv")["p"].min() == 1 / 4
+
+
+def test_all_kinds_go_through_the_scan_the_controls_and_the_export(run, panels, checkpoint, tmp_path):
+    out = Path(shutil.copytree(run, tmp_path / "kinds"))
+    discover(checkpoint, panels.internal, external=panels.external, out=out, settings=replace(TINY, kinds=KINDS))
+    scores, controls = (pd.read_csv(out / name) for name in ("scores.csv", "controls.csv"))
+    names = set(scores["name"])
+    # 6 heads of 6 kinds and 3 blocks of 4 kinds both ways, 4 drifts, 2 symmetric ones
+    assert len(names) == 6 * 6 * 2 + 3 * 4 * 2 + 4 + 2
+    assert {"L2H1.qk.in", "L0H0.ov.out", "L1H0.lift.in", "L1H1.value_weighted.out", "late.lift.in", "gram.out"} <= names
+    assert set(pd.read_csv(out / "head_nulls.csv")["name"]) == names
+    untrained = controls[(controls["control"] == "untrained model") & (controls["endpoint"] == "order")]
+    assert untrained["value"].notna().all()
+    assert len(untrained) == 4
+    chosen = json.loads((out / "choices.json").read_text())["all"]
+    assert len(chosen["scores"]) == len(names)
+    saved = Operator.load(out / "operators" / f"{chosen['name']}.safetensors")
+    assert saved.parts[0].dtype == np.float32
+    assert saved.provenance["split"] == "all"
+    config = json.loads((out / "config.json").read_text())
+    assert saved.provenance["panels"] == config["panels"]
+    assert len(saved.provenance["model_sha256"]) == 64
+
+
+def test_kinds_of_weights_need_no_new_attention(run, panels, checkpoint, tmp_path, monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def stop(self):
+        raise Enough
+
+    out = Path(shutil.copytree(run, tmp_path / "kinds"))
+    before = json.loads((out / "manifest.json").read_text())["steps"]
+    settings = replace(TINY, kinds=(*TINY.kinds, "ov", "gram"))
+    monkeypatch.setattr(Job, "_measure_controls", stop)
+    with pytest.raises(Enough):
+        discover(
+            checkpoint, panels.internal, external=panels.external, negative=panels.negative, out=out, settings=settings
+        )
+    after = json.loads((out / "manifest.json").read_text())["steps"]
+    assert after["attention"] == before["attention"]
+    assert after["heads"] != before["heads"]
+
+
+def test_unknown_kinds_are_refused_before_any_work(panels, checkpoint, tmp_path):
+    with pytest.raises(InputError, match="no operator kind 'median'"):
+        replace(TINY, kinds=("mean", "median"))
+    model = load_model(checkpoint)
+    del model.mvc_decoder
+    settings = replace(TINY, kinds=("mvc_gram",))
+    with pytest.raises(InputError, match="leave mvc_gram out"):
+        discover(model, panels.internal, out=tmp_path / "run", settings=settings)
+    assert not (tmp_path / "run" / "attention.zarr").exists()
 
 
 def test_four_donors_can_decide_nothing(run):

@@ -83,3 +83,21 @@ def fitted(operator: Operator, expression: np.ndarray, obs: pd.DataFrame) -> Let
     ruler = StageGraph.hematopoiesis().ruler(list(STAGES))[np.ix_(at, at)]
     basis = SpanBasis.from_features(operator.apply(anchors))
     return fit_let([LetProblem(basis, ruler)], n_latent=10, n_starts=1, max_iter=200)[0]
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """3 layers x 2 heads of width 4 on 30 genes, every weight and bias off its trivial value."""
+    import torch
+
+    from interp.scgpt.config import ScGPTConfig
+    from interp.scgpt.model import HookedScGPT
+    from interp.scgpt.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary([*(f"G{i}" for i in range(30)), "<pad>", "<cls>", "<eoc>"])
+    config = ScGPTConfig(n_vocab=len(vocabulary), n_layers=3, n_heads=2, d_model=8, d_hid=8, dropout=0.0)
+    generator = torch.Generator().manual_seed(0)
+    model = HookedScGPT(config, vocabulary).initialize(generator).eval().requires_grad_(requires_grad=False)
+    for parameter in model.parameters():
+        parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return model
