@@ -70,7 +70,8 @@ def main(n_draws: int, n_layers: int, n_heads: int) -> None:
     every = {split.id: genes for split in splits} | {evidence.WHOLE: genes}
     sums = {split.id: made_up_sums(genes, n_layers, n_heads, split.id) for split in splits}
     campaign = evidence.Campaign(panel, CrossFit(sums, every, points), evidence.Solver(), 0)
-    print(f"{n_layers * n_heads} heads, {len(genes)} genes, {len(points)} anchors, {n_draws} draws, {processors()} cores")
+    sizes = f"{n_layers * n_heads} heads, {len(genes)} genes, {len(points)} anchors"
+    print(f"{sizes}, {n_draws} draws, {processors()} cores")
 
     def correlation(split: Split) -> np.ndarray:
         training = cells[cells.obs["donor"].isin(split.train_donors).to_numpy()]

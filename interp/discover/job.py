@@ -89,7 +89,7 @@ class Job:
         do = self._do
         plan = ["splits.json", "labels.csv", "disjoint.csv", "model_check.csv"]
         do("panels", plan, self._describe_panels, ["seed", "n_splits", "genes"])
-        known["attention_parts"] = self.attention.parts
+        self._known["attention_parts"] = self.attention.parts
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
         do("heads", ["choices.json", "head_scores.csv"], self._scan_heads, ["kinds"])
         controls = ["controls.csv", "order.csv", "head_nulls.csv"]
