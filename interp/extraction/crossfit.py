@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interp.extraction.operators import KINDS, operators_from_sums
+from interp.extraction.attention_operators import attention_operators
+from interp.extraction.kinds import DEFAULT_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ class CrossFit:
     sums: Mapping[str, AttentionSums]
     genes: Mapping[str, Sequence[str]]
     anchors: Anchors
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = DEFAULT_KINDS
     _last: dict[str, tuple[AttentionSums, list[Operator]]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
 
@@ -85,6 +86,4 @@ class CrossFit:
     def _cut(self, split: Split) -> tuple[AttentionSums, list[Operator]]:
         genes = self.genes[split.id]
         sums = reduce(add, (sums.subset(genes) for fold, sums in self.sums.items() if fold != split.id))
-        return sums, operators_from_sums(
-            sums.sum, sums.count, sums.genes, kinds=self.kinds, n_cells=sums.n_cells, provenance={"split": split.id}
-        )
+        return sums, attention_operators(sums, kinds=self.kinds, provenance={"split": split.id})

@@ -12,7 +12,7 @@ from interp.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from interp.extraction.operators import Expression, Operator
+    from interp.extraction.operator import Expression, Operator
 
 
 class AffineFit(Protocol):
