@@ -89,7 +89,7 @@ def factors_of(operator: Operator) -> Factors:
 
     Examples
     --------
-    >>> from interp.extraction.operators import Operator
+    >>> from interp.extraction.operator import Operator
     >>> one = Operator("one", "rank 1", "in", genes=("CD3D", "CD19"), left=np.array([[1.0], [0.0]]),
     ...                right=np.array([[0.0, 2.0]]))
     >>> found = factors_of(one)
@@ -97,7 +97,9 @@ def factors_of(operator: Operator) -> Factors:
     ([0.0, 2.0], [1.0, 0.0])
     """
     if operator.left is None or operator.right is None:
-        msg = f"Operator {operator.name} holds no factors; make a surrogate of it first, such as truncated(operator, 64)."
+        msg = (
+            f"Operator {operator.name} holds no factors; make a surrogate of it first, such as truncated(operator, 64)."
+        )
         raise InputError(msg)
     left, right = (np.asarray(part, dtype=np.float64) for part in (operator.left, operator.right.T))
     if operator.orientation == "in":
@@ -209,7 +211,9 @@ def matched(factors: Factors, reference: Factors) -> tuple[Factors, NDArray[np.f
     common = [gene for gene in factors.genes if gene in set(reference.genes)]
     n_blocks = {len(each.write) // len(each.genes) for each in (factors, reference)}
     if not common or len(n_blocks) > 1:
-        msg = f"The factors of {factors.name} and {reference.name} share {len(common)} genes; match factors of one head."
+        msg = (
+            f"The factors of {factors.name} and {reference.name} share {len(common)} genes; match factors of one head."
+        )
         raise InputError(msg)
     own, other = (_on(each, common) for each in (factors, reference))
     read, write = (a.T @ b for a, b in zip(own, other, strict=True))
@@ -226,7 +230,7 @@ def matched(factors: Factors, reference: Factors) -> tuple[Factors, NDArray[np.f
 
 
 def _on(factors: Factors, genes: Sequence[str]) -> tuple[NDArray, NDArray]:
-    """Loadings on some genes, each factor scaled to length one over all its genes: (gene, factor), (feature, factor)."""
+    """Loadings (gene, factor), (feature, factor) on some genes, scaled to length one over all genes."""
     place = {gene: i for i, gene in enumerate(factors.genes)}
     rows = np.array([place[gene] for gene in genes])
     n_genes = len(factors.genes)

@@ -48,7 +48,7 @@ def truncated(operator: Operator, rank: int) -> Operator:
 
     Examples
     --------
-    >>> from interp.extraction.operators import Operator
+    >>> from interp.extraction.operator import Operator
     >>> swap = Operator("swap", "mean", "out", np.diag([3.0, 1.0]), ("CD3D", "CD19"))
     >>> truncated(swap, 1).matrix.round(6).tolist()
     [[3.0, 0.0], [0.0, 0.0]]
@@ -150,9 +150,7 @@ def _low_rank(operator: Operator, left: NDArray, right: NDArray, rank: int) -> O
     )
 
 
-def _sparse(
-    operator: Operator, matrix: NDArray, left: NDArray, right: NDArray, n_read: int, n_write: int
-) -> Operator:
+def _sparse(operator: Operator, matrix: NDArray, left: NDArray, right: NDArray, n_read: int, n_write: int) -> Operator:
     if min(n_read, n_write) < 1:
         msg = f"A factor of {n_read} read and {n_write} written genes was asked for; give at least 1 of each."
         raise InputError(msg)
