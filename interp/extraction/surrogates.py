@@ -134,7 +134,8 @@ def folded_size(folded: FoldedMap, genes: Sequence[str]) -> int:
 
     from interp.runs.hashes import json_text
 
-    arrays = {"M": np.ascontiguousarray(folded.M, dtype=np.float32), "c": np.asarray(folded.c, dtype=np.float64)}
+    arrays: dict[str, NDArray] = {"M": np.ascontiguousarray(folded.M, dtype=np.float32)}
+    arrays["c"] = np.asarray(folded.c, dtype=np.float64)
     return len(save(arrays, metadata={"interp": json_text({"genes": list(genes)})}))
 
 
