@@ -51,6 +51,23 @@ def test_poles_tell_opposite_programs_of_one_factor_apart(planted):
     assert {rows.loc["B / plasma", "pole"], rows.loc["NK / cytotoxic", "pole"]} == {"+", "-"}
 
 
+def test_genes_that_load_on_everything_come_up_in_any_basis():
+    """T genes load ten times as much as others in each of twelve factors: each is enriched, and none is special."""
+    rng = np.random.default_rng(0)
+    t = loadings(marker_programs()["T / lymphoid"])
+    read = rng.normal(size=(len(GENES), 12)) * (1 + 9 * t)[:, None]
+    matrix = read @ rng.normal(size=(12, len(GENES)))
+    table = program_table_of(factors_of(truncated(Operator("loud", "mean", "out", matrix, GENES), 12)), n_top=40)
+    rows = table[(table["program"] == "T / lymphoid") & (table["side"] == "read")]
+    assert (rows["q"] < 1e-4).all()
+    assert rows["rotated_share"].mean() > 0.3
+
+
+def test_planted_programs_are_rarer_in_random_bases(planted):
+    table = program_table_of(factors_of(truncated(planted, 16)), n_top=40)
+    assert best(table, 0, "read")["rotated_share"] < 0.05
+
+
 def test_random_factors_name_nothing():
     matrix = np.random.default_rng(1).normal(size=(len(GENES), len(GENES)))
     table = program_table_of(factors_of(truncated(Operator("noise", "mean", "out", matrix, GENES), 8)))
