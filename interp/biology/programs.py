@@ -1,4 +1,4 @@
-"""Marker genes of stages and branches, the modules that have nothing to do with stage, and the pool of gene symbols."""
+"""Marker genes of stages and branches, modules that have nothing to do with stage, signatures, and gene symbols."""
 
 from __future__ import annotations
 
@@ -50,6 +50,39 @@ def gene_modules() -> dict[str, tuple[str, ...]]:
     rows = _table()
     rows = rows[rows["kind"] == "module"]
     return {str(name): tuple(group["gene"]) for name, group in rows.groupby("program", sort=False)}
+
+
+@lru_cache(maxsize=1)
+def _signatures() -> pd.DataFrame:
+    with (files("interp.biology") / "signatures.csv").open(encoding="utf-8") as handle:
+        return pd.read_csv(handle, dtype=str, keep_default_na=False)
+
+
+def signature_table() -> pd.DataFrame:
+    """Return the signatures of lineages and processes as shipped: columns program, gene and source."""
+    return _signatures().copy()
+
+
+def marker_programs(graph: StageGraph | None = None) -> dict[str, tuple[str, ...]]:
+    """Return programs to name gene lists by: signatures of lineages and processes, and the modules.
+
+    Parameters
+    ----------
+    graph
+        Adds the short marker lists of this graph's branches and stages.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Gene symbols (HGNC) per program; wider than those that simulated worlds are made of, which they leave alone.
+
+    Examples
+    --------
+    >>> "CD3E" in marker_programs()["T / lymphoid"], "naive B" in marker_programs(StageGraph.hematopoiesis())
+    (True, True)
+    """
+    signatures = {str(name): tuple(group["gene"]) for name, group in _signatures().groupby("program", sort=False)}
+    return signatures | gene_modules() | (gene_programs(graph) if graph else {})
 
 
 @lru_cache(maxsize=1)

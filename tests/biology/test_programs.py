@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from interp.biology import StageGraph, gene_pool, gene_programs
-from interp.biology.programs import gene_modules, program_table
+from interp.biology.programs import gene_modules, marker_programs, program_table, signature_table
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +56,19 @@ def test_tables_of_stages_name_the_same_stages(graph):
     tissues = pd.read_csv(str(files("interp.biology") / "tissues.csv"))
     assert set(tissues["stage"]) == set(graph.stages)
     assert (tissues.drop(columns="stage").sum(axis=1) > 0).all()
+
+
+def test_signatures_are_wide_sourced_and_apart_from_the_simulated_worlds(graph):
+    table = signature_table()
+    assert not table.duplicated(["program", "gene"]).any()
+    assert table.groupby("program").size().min() >= 12
+    references = pd.read_csv(str(files("interp.biology") / "sources.csv"))
+    assert {part.strip() for text in table["source"] for part in text.split(";")} <= set(references["source"])
+    assert not set(table["program"]) & set(program_table()["program"])
+
+
+def test_marker_programs_name_lineages_and_processes(graph):
+    programs = marker_programs()
+    wanted = {"T / lymphoid", "B / plasma", "granulocytic", "monocyte / macrophage", "S phase", "interferon"}
+    assert wanted <= set(programs)
+    assert set(marker_programs(graph)) == set(programs) | set(gene_programs(graph))
