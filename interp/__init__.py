@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from interp.capture.stream import capture
     from interp.capture.sums import AttentionSums
     from interp.cells import read_cells
-    from interp.discover import discover
+    from interp.discover import discover, extract
     from interp.errors import (
         CheckpointError,
         DependencyError,
@@ -56,6 +56,7 @@ _MODULE_OF = {
     "attention_sums": "interp.capture.attention",
     "capture": "interp.capture.stream",
     "discover": "interp.discover",
+    "extract": "interp.discover",
     "load_model": "interp.scgpt.load",
     "read_cells": "interp.cells",
     "simulate": "interp.simulate",
@@ -81,6 +82,7 @@ __all__ = [
     "attention_sums",
     "capture",
     "discover",
+    "extract",
     "load_model",
     "read_cells",
     "simulate",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.biology import Ruler, StageGraph
+from interp.discover.extraction import FOLDER, Extraction
 from interp.discover.job import Job
 from interp.discover.panels import Panels, embedded_panels
-from interp.discover.settings import EMBEDDED, DiscoverSettings
+from interp.discover.settings import EMBEDDED, DiscoverSettings, ExtractSettings
+from interp.errors import InputError
 from interp.runs.folder import RunFolder
 from interp.runs.workers import one_thread_each
 from interp.scgpt.load import load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
 
     from interp.scgpt.model import HookedScGPT
 
-__all__ = ["EMBEDDED", "DiscoverSettings", "Panels", "discover", "embedded_panels"]
+__all__ = ["EMBEDDED", "DiscoverSettings", "ExtractSettings", "Panels", "discover", "embedded_panels", "extract"]
 
 DEFAULT_MODEL = "scgpt-sim"
 
@@ -72,18 +76,77 @@ def discover(
         Panels share cells, the external one shares donors with the internal one, too little of a panel maps to the
         graph, or the ruler lacks a stage of a panel.
     """
+    settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
+    panels = None if cells is None else Panels(cells, external, negative)
+    return _run(Job, out, model, panels, settings, graph, ruler, inputs)
+
+
+def extract(
+    run: str | Path,
+    model: HookedScGPT | str | Path = DEFAULT_MODEL,
+    cells: AnnData | None = None,
+    *,
+    external: AnnData | None = None,
+    negative: AnnData | None = None,
+    graph: StageGraph | None = None,
+    ruler: Ruler | None = None,
+    programs: Mapping[str, Sequence[str]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    **sizes: Any,
+) -> Path:
+    """Go on from a run of `discover`: keep its operators, compact them, take them apart, trace them to genes.
+
+    Parameters
+    ----------
+    run
+        Folder of a run; what it lacks is made first.
+    model, cells, external, negative, graph, ruler, inputs
+        As the run was given them.
+    programs
+        Gene programs, name to genes, that factors are named by; the project's own by default.
+    **sizes
+        Fields of `interp.discover.settings.ExtractSettings`.
+
+    Returns
+    -------
+    pathlib.Path
+        ``extraction/`` in the run folder, with `extraction.md`, tables, operators and figures.
+
+    Raises
+    ------
+    InputError
+        There is no such run, the panel has one donor, or as in `discover`.
+    """
+    config = Path(run) / "config.json"
+    if not config.is_file():
+        msg = f"{run} is no run of interp discover (it has no config.json); run that first, or give its folder"
+        raise InputError(msg)
+    settings = ExtractSettings.of(json.loads(config.read_text(encoding="utf-8"))["settings"], **sizes)
+    panels = None if cells is None else Panels(cells, external, negative)
+    return _run(partial(Extraction, programs=programs), run, model, panels, settings, graph, ruler, inputs) / FOLDER
+
+
+def _run(
+    job: Callable[..., Job],
+    out: str | Path,
+    model: HookedScGPT | str | Path,
+    panels: Panels | None,
+    settings: DiscoverSettings,
+    graph: StageGraph | None,
+    ruler: Ruler | None,
+    inputs: Mapping[str, Any] | None,
+) -> Path:
     graph = graph or StageGraph.hematopoiesis()
     ruler = ruler or Ruler.hops(graph)
-    settings = settings or (EMBEDDED if cells is None else DiscoverSettings())
     if isinstance(model, str | Path):
         name, model = Path(model).name, load_model(model)  # no path of a machine goes into results
     else:
         name = "model in memory"
     # Several pieces of work at a time beat several threads in one, and keep every sum in one order.
     with one_thread_each():
-        panels = embedded_panels() if cells is None else Panels(cells, external, negative)
+        panels = panels or embedded_panels()
         config = {"model": name, "settings": asdict(settings), "panels": panels.hashes, "ruler": ruler.identity}
         config |= {} if inputs is None else {"inputs": dict(inputs)}
         with RunFolder.open(out, config) as folder:
-            Job(folder, model, panels, settings=settings, graph=graph, ruler=ruler, name=name).run()
+            job(folder, model, panels, settings=settings, graph=graph, ruler=ruler, name=name).run()
     return Path(out)

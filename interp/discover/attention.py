@@ -67,13 +67,15 @@ class FoldAttention:
         """Which optional parts of the sums the kinds need, by the option of `attention_sums` that adds them."""
         return {part: part in self.kinds for part in ("value_weighted", "lift")}
 
-    def of(self, model: HookedScGPT, description: str) -> dict[str, AttentionSums]:
-        """Sum a model's attention over the sampled cells of each fold."""
+    def of(
+        self, model: HookedScGPT, description: str, *, heads: Sequence[tuple[int, int]] | None = None
+    ) -> dict[str, AttentionSums]:
+        """Sum a model's attention over the sampled cells of each fold; of chosen heads, with every optional part."""
         tokens = self._sampled(model)
         n_cells = sum(map(len, tokens.values()))
         n_workers = processors() if model.device.type == "cpu" else 1
 
-        parts: dict[str, Any] = self.parts
+        parts: dict[str, Any] = self.parts if heads is None else {**dict.fromkeys(self.parts, True), "heads": heads}
 
         def summed(part: GeneTokens) -> AttentionSums:
             # Hooks lie on the model, so threads cannot share one.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from interp.extraction.kinds import DEFAULT_KINDS, check_kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -56,3 +60,32 @@ class DiscoverSettings:
 
 # The embedded run ends in minutes on two cores.
 EMBEDDED = DiscoverSettings(attention_cells=300, genes=400, other_nulls=49)
+
+
+@dataclass(frozen=True)
+class ExtractSettings(DiscoverSettings):
+    """Sizes of an extraction, beside those of the run it goes on from.
+
+    Attributes
+    ----------
+    top_heads
+        Heads whose operators are kept in every kind.
+    rank
+        Rank of the surrogate whose factors are ablated (arXiv:2603.10261: 64).
+    rotations
+        Random bases that the factors are held against; p is then at least 1 / (1 + rotations).
+    bootstraps
+        Resamples of the donors behind the intervals of the gene attribution.
+    """
+
+    top_heads: int = 4
+    rank: int = 64
+    rotations: int = 20
+    bootstraps: int = 200
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any], **own: Any) -> ExtractSettings:
+        """Take the sizes of a run as `config.json` holds them, and own ones."""
+        known = {item.name for item in fields(cls)}
+        kept = {name: tuple(v) if isinstance(v, list) else v for name, v in run.items() if name in known}
+        return cls(**{**kept, **own})
