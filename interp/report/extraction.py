@@ -154,6 +154,40 @@ def _operators(out: Path) -> str:
 
 
 def draw_extraction(out: Path) -> None:
-    """Draw chain, factor impact and attribution into `figures/`."""
-    with new_folder(out / "figures"):
-        pass
+    """Draw the chain, the factors' impact and loadings, and the genes of the main contrasts into `figures/`.
+
+    Parameters
+    ----------
+    out
+        Folder of the extraction's tables.
+    """
+    from interp.figures import (
+        attribution_forest,
+        compaction_chain,
+        factor_impact,
+        factor_loadings,
+        impact_concentration,
+        save,
+        style,
+    )
+
+    steps, losses = pd.read_csv(out / "chain.csv"), pd.read_csv(out / "chain_losses.csv")
+    impact, curves = pd.read_csv(out / "factor_impact.csv"), pd.read_csv(out / "factor_curves.csv")
+    genes, table = pd.read_csv(out / "factor_genes.csv"), pd.read_csv(out / "attribution.csv")
+    label = "order of a left-out stage (Spearman)"
+    with new_folder(out / "figures") as folder, style():
+        save(compaction_chain(steps, endpoint=ORDER, losses=losses, label=label).figure, folder / "chain")
+        save(factor_impact(impact, surrogate=impact["surrogate"].iloc[0]).figure, folder / "factor_impact")
+        save(impact_concentration(curves).figure, folder / "factor_concentration")
+        overall = impact[(impact["endpoint"] == OVERALL) & (impact["surrogate"] == impact["surrogate"].iloc[0])]
+        top = overall.sort_values("rank")["factor"].head(TOP_FACTORS).tolist()
+        for side in ("read", "write"):
+            save(factor_loadings(genes, side=side, factors=top).figure, folder / f"factor_genes_{side}")
+        for number, contrast in enumerate(_drawn_contrasts(table)):
+            save(attribution_forest(table, contrast=contrast).figure, folder / f"genes_{number}")
+
+
+def _drawn_contrasts(table: pd.DataFrame) -> list[str]:
+    """Name the stage axis and the pairs; the other contrasts are in the table."""
+    kinds = table.drop_duplicates("contrast").set_index("contrast")["kind"]
+    return [name for name, kind in kinds.items() if kind == "pair" or name == "stage axis"]
