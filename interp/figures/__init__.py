@@ -1,7 +1,10 @@
 """One function per figure: Axes in, Axes out; `save` writes png and pdf, `style` is the common look."""
 
+from interp.figures.attribution import attribution_forest
+from interp.figures.chain import compaction_chain
 from interp.figures.controls import controls_forest
 from interp.figures.distances import distance_ruler
+from interp.figures.factors import factor_impact, factor_loadings, impact_concentration
 from interp.figures.files import save
 from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
@@ -15,13 +18,18 @@ from interp.figures.training import learning_curve
 __all__ = [
     "BRANCH_COLOURS",
     "attention_pattern",
+    "attribution_forest",
     "branch_colours",
     "cell_tokens",
+    "compaction_chain",
     "controls_forest",
     "distance_ruler",
     "donor_looks",
+    "factor_impact",
+    "factor_loadings",
     "gate_board",
     "head_heatmap",
+    "impact_concentration",
     "latent_manifold",
     "latent_manifold_3d",
     "learning_curve",

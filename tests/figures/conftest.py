@@ -124,3 +124,59 @@ def controls(n_donors: int = 6, n_draws: int = 5) -> pd.DataFrame:
                     {"endpoint": "order", "control": control, "draw": draw, "donor": f"d{donor}", "value": value}
                 )
     return pd.DataFrame(rows)
+
+
+def chain() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Five steps, one of them not measured; one loses the order."""
+    names = ("pooled drift", "top head", "rank 8", "folded map")
+    values, sizes = (0.79, 0.8, 0.6, 0.8), (11_600_000, 5_800_000, 90_000, 48_000)
+    rows = [
+        {"step": step, "endpoint": "order", "value": v, "lo": v - 0.05, "hi": v + 0.05, "n_donors": 6, "size_bytes": s}
+        for step, v, s in zip(names, values, sizes, strict=True)
+    ]
+    rows.append({"step": "rank 64", "endpoint": "order", "value": np.nan, "n_donors": 0, "size_bytes": 700_000})
+    status = ("kept", "lost", "the same")
+    losses = pd.DataFrame({"step": ("pooled drift", "rank 8", "folded map"), "endpoint": "order", "status": status})
+    return pd.DataFrame(rows), losses
+
+
+def impact(n: int = 8) -> pd.DataFrame:
+    """Impacts 0.08, 0.07, ...; two with an interval above 0."""
+    value = 0.01 * np.arange(n, 0, -1)
+    half = np.where(np.arange(n) < 2, 0.01, 0.1)
+    table = pd.DataFrame({"factor": np.arange(n), "impact": value, "lo": value - half, "hi": value + half})
+    about = {"surrogate": f"rank {n}", "endpoint": "mean over endpoints", "n_donors": 6}
+    return table.assign(rank=np.arange(1, n + 1), **about)
+
+
+def curves(n: int = 8, n_rotated: int = 20) -> pd.DataFrame:
+    """The factors' first two carry 75 %, those of rotated bases 35 %."""
+    own = np.array([0.5, 0.75, *np.linspace(0.8, 1.0, n - 2)])
+    rotated = np.array([0.2, 0.35, *np.linspace(0.5, 1.0, n - 2)])
+    sizes = np.arange(1, n + 1)
+    tables = [pd.DataFrame({"basis": "factors", "draw": 0, "n_top": sizes, "share": own})]
+    tables += [
+        pd.DataFrame({"basis": "rotated", "draw": d, "n_top": sizes, "share": rotated}) for d in range(n_rotated)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def factor_genes(n_factors: int = 3, n_genes: int = 5) -> pd.DataFrame:
+    """Each factor loads on genes of its own, 0.6, -0.5, ..."""
+    return pd.DataFrame(
+        [
+            {"factor": k, "side": side, "rank": i + 1, "gene": f"{side}{k}_{i}", "weight": (0.6 - 0.1 * i) * (-1) ** i}
+            for k in range(n_factors)
+            for side in ("read", "write")
+            for i in range(n_genes)
+        ]
+    )
+
+
+def attribution() -> pd.DataFrame:
+    """Weights 0.5, -0.4, 0.3, -0.2, ...; the first two with an interval without 0."""
+    weight = np.array([0.5, -0.4, 0.3, -0.2, 0.1])
+    half = np.array([0.1, 0.1, 0.9, 0.9, 0.9])
+    table = pd.DataFrame({"gene": [f"GENE{i}" for i in range(5)], "weight": weight})
+    about = {"contrast": "depth", "negative": "shallow", "positive": "deep", "n_boot": 200, "n_donors": 6}
+    return table.assign(rank=np.arange(1, 6), lo=weight - half, hi=weight + half, **about)

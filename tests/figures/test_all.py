@@ -66,6 +66,11 @@ FIGURES: dict[str, Callable[..., Axes]] = {
         HISTORY, baselines={"gene mean": 1.5, "gene mean of the study + cell mean": 1.48, "ceiling": 0.5}, **k
     ),
     "attention": lambda **k: figures.attention_pattern(PATTERN, GENES, head="L2H5", cell="kang:AAACATACAATGCC", **k),
+    "chain": lambda **k: figures.compaction_chain(made.chain()[0], endpoint="order", losses=made.chain()[1], **k),
+    "impact": lambda **k: figures.factor_impact(made.impact(), surrogate="rank 8", **k),
+    "concentration": lambda **k: figures.impact_concentration(made.curves(), **k),
+    "loadings": lambda **k: figures.factor_loadings(made.factor_genes(), **k),
+    "attribution": lambda **k: figures.attribution_forest(made.attribution(), contrast="depth", **k),
     "tokens": lambda **k: figures.cell_tokens(GENES, np.arange(41.0), cell="kang:AAACATACAATGCC", n_bins=51, **k),
 }
 
