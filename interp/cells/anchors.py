@@ -97,6 +97,32 @@ def anchors(cells: AnnData, genes: Sequence[str], *, min_cells: int = MIN_CELLS)
     return _averaged(cells, expression(cells, genes), tuple(genes), min_cells)
 
 
+def detection(cells: AnnData, genes: Sequence[str], *, min_cells: int = MIN_CELLS) -> Anchors:
+    """Find in which share of an anchor's cells a gene is detected, over the same groups as `anchors`.
+
+    Parameters
+    ----------
+    cells
+        A panel from `read_cells`.
+    genes
+        Genes of the operator panel.
+    min_cells
+        Smaller groups make no anchor.
+
+    Returns
+    -------
+    Anchors
+        Its features are shares, (anchor, gene); its rows are those of `anchors`.
+
+    Raises
+    ------
+    InputError
+        As in `anchors`.
+    """
+    _check_panel(cells)
+    return _averaged(cells, (expression(cells, genes) > 0).astype(np.float64), tuple(genes), min_cells)
+
+
 def anchor_means(cells: AnnData, values: np.ndarray, *, names: Sequence[str] | None = None) -> Anchors:
     """Average any values of cells, such as an embedding, over the same groups as `anchors`.
 

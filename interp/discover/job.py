@@ -13,7 +13,7 @@ import pandas as pd
 
 from interp import evidence
 from interp.biology import sensitivity_rulers
-from interp.cells.anchors import anchors
+from interp.cells.anchors import anchors, detection
 from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NO_VALUES = pd.DataFrame(columns=["endpoint", "control", "draw", "donor", "value"])
-_NO_SCORES = pd.DataFrame(columns=["control", "draw", "split", "name", "role", "value"])
 
 
 class Job:
@@ -167,16 +166,25 @@ class Job:
         training = cells[cells.obs["donor"].isin(split.train_donors).to_numpy()]
         return evidence.gene_correlation(expression(training, self.genes[split.id]))
 
+    @cached_property
+    def _detected(self) -> Anchors:
+        return detection(self.panels.internal, self.anchors.genes)
+
+    def _tokens(self, split: Split) -> np.ndarray:
+        at = {gene: i for i, gene in enumerate(self.anchors.genes)}
+        return self._detected.features[:, [at[gene] for gene in self.genes[split.id]]]
+
     def _untrained(self, draw: int) -> CrossFit:
         model = untrained_like(self.model, seed=self.settings.seed + draw)
         weights = needed_weights(model, self.attention.genes, self.settings.kinds)
         return self._source(self.attention.of(model, f"untrained model {draw}"), weights, {"untrained": draw})
 
     def _measure_controls(self) -> None:
-        settings, arms, scores = self.settings, [self.chosen], _NO_SCORES
+        settings, arms, scores = self.settings, [self.chosen], evidence.NO_SCORES
         if self.splits:
             controls, scores = self.campaign.controls(
                 correlation=self._correlation,
+                tokens=self._tokens,
                 n_draws=settings.draws,
                 untrained=self._untrained,
                 n_untrained=settings.untrained_draws,

@@ -5,14 +5,15 @@ from interp.evidence.branches import branch_table
 from interp.evidence.campaign import Campaign
 from interp.evidence.controls import (
     COEXPRESSION,
+    CONTROLS,
     COOCCURRENCE,
     HEAD_NULL,
-    NO_OPERATOR,
+    N_DRAWS,
+    N_DRAWS_QUICK,
     UNTRAINED,
     coexpression,
     cooccurrence,
     gene_correlation,
-    no_operator,
     randomised,
 )
 from interp.evidence.controls import RANDOM as RANDOM_CONTROLS
@@ -21,12 +22,13 @@ from interp.evidence.fits import Solver
 from interp.evidence.gates import frozen_gates, gates
 from interp.evidence.headroom import TRUE_LOADINGS, oracle, true_loadings
 from interp.evidence.holdouts import PAIRS
+from interp.evidence.inputs import NO_OPERATOR, no_operator
 from interp.evidence.negative import negative_control, negative_panel
 from interp.evidence.nulls import FAMILIES, WITHIN_STUDIES, null_arms, null_families
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
-from interp.evidence.selection import Choice, arm_of, read_choices, screening_scores
+from interp.evidence.selection import NO_SCORES, Choice, arm_of, read_choices, screening_scores
 from interp.evidence.sensitivity import ruler_sensitivity
 from interp.evidence.verdict import ALPHA, verdict
 
@@ -36,10 +38,14 @@ __all__ = [
     "ALPHA",
     "CHOSEN",
     "COEXPRESSION",
+    "CONTROLS",
     "COOCCURRENCE",
     "HEAD_NULL",
     "NO_OPERATOR",
+    "NO_SCORES",
     "NULL_FAMILIES",
+    "N_DRAWS",
+    "N_DRAWS_QUICK",
     "ORDER",
     "PAIRS",
     "RANDOM_CONTROLS",

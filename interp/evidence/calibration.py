@@ -12,9 +12,9 @@ from interp.cells.anchors import anchors
 from interp.cells.panel import operator_genes
 from interp.cells.read import read_cells
 from interp.evidence.arms import CHOSEN, Candidates
-from interp.evidence.controls import no_operator
 from interp.evidence.fits import Solver
 from interp.evidence.gates import gates
+from interp.evidence.inputs import no_operator
 from interp.evidence.nulls import null_arms, null_families
 from interp.evidence.order import ORDER, donor_values, order_endpoint
 from interp.evidence.panel import WHOLE, Panel

@@ -9,17 +9,39 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from interp.evidence.arms import CHOSEN, Arm, Candidates
-from interp.evidence.controls import HEAD_NULL, RANDOM, UNTRAINED, coexpression, cooccurrence, no_operator, randomised
+from interp.evidence.controls import (
+    COEXPRESSION,
+    CONTROLS,
+    COOCCURRENCE,
+    HEAD_NULL,
+    MATCHED,
+    UNTRAINED,
+    coexpression,
+    cooccurrence,
+    randomised,
+)
 from interp.evidence.endpoints import secondary_endpoints
 from interp.evidence.headroom import oracle
 from interp.evidence.holdouts import PAIRS
+from interp.evidence.inputs import (
+    BAG,
+    COMPONENTS,
+    NO_OPERATOR,
+    PROJECTION,
+    VARIABLE,
+    bag_of_tokens,
+    no_operator,
+    principal_components,
+    random_projection,
+    variable_genes,
+)
 from interp.evidence.order import donor_values, order_endpoint
-from interp.evidence.selection import Screening, choose, screen, screening_scores
+from interp.evidence.selection import NO_SCORES, Screening, choose, screen, screening_scores
 from interp.runs.progress import progress
 from interp.runs.workers import each, processors_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from interp.evidence.arms import Family, Settings
     from interp.evidence.fits import Solver
@@ -91,22 +113,28 @@ class Campaign:
         self,
         *,
         correlation: Callable[[Split], FloatArray],
+        tokens: Callable[[Split], FloatArray],
         n_draws: int,
         untrained: Callable[[int], CrossFit],
         n_untrained: int,
+        names: Collection[str] = CONTROLS,
     ) -> tuple[list[Arm], pd.DataFrame]:
-        """Make every control, chosen and tuned as the model's own operators were.
+        """Make controls, chosen and tuned as the model's own operators were.
 
         Parameters
         ----------
         correlation
             From a split to the correlation of genes over its training cells, (gene, gene).
+        tokens
+            From a split to the share of each anchor's cells in which a gene was a token, (anchor, gene).
         n_draws
             Draws of each random control.
         untrained
             From a draw to the operators of an untrained model.
         n_untrained
             Number of untrained models.
+        names
+            Which of `CONTROLS` to make.
 
         Returns
         -------
@@ -114,30 +142,21 @@ class Campaign:
             The controls; and the scores of every candidate of `HEAD_NULL`, which stand in for the heads of equal names
             that know nothing, as `screening_scores` tabulates.
         """
-
-        def genes(split: Split) -> Sequence[str]:
-            return self.source.genes[split.id]
-
-        own = self.candidates
-        fixed = (
-            no_operator(own),
-            coexpression(own, correlation, genes),
-            cooccurrence(own, self.source.counts, genes),
-        )
-        makers: list[Callable[[], Candidates]] = [lambda made=made: made for made in fixed]  # type: ignore[misc]
-        makers += [partial(randomised, own, name, draw, seed=self.seed) for name in RANDOM for draw in range(n_draws)]
-        settled = self._settle(makers, "controls")
+        makers = self._makers(correlation, tokens, n_draws)
+        settled = self._settle([make for name, make in makers if name in names], "controls")
 
         def model(draw: int) -> list[Settled]:
             source = untrained(draw)
             control = Candidates(UNTRAINED, source.operators, source.expression, family="control", draw=draw)
             return [self._settled(control, split) for split in self.panel.splits]
 
+        n_models = n_untrained if UNTRAINED in names else 0
         # An untrained model's sums weigh as much as the model's own.
-        with progress(total=n_untrained, description="untrained models", unit="model") as bar:
-            settled += each(model, range(n_untrained), n_workers=processors_for(self.source.nbytes), bar=bar)
+        with progress(total=n_models, description="untrained models", unit="model") as bar:
+            settled += each(model, range(n_models), n_workers=processors_for(self.source.nbytes), bar=bar)
         scores = [found.scores for splits in settled for found in splits if found.name == HEAD_NULL]
-        return [_arm(found) for found in settled], pd.concat(scores, ignore_index=True)
+        table = pd.concat(scores, ignore_index=True) if scores else NO_SCORES
+        return [_arm(found) for found in settled], table
 
     def oracle(self, loadings: pd.DataFrame) -> pd.DataFrame:
         """Measure the true programs (gene, program) of a simulated panel as if they were an operator."""
@@ -162,6 +181,28 @@ class Campaign:
         kinds = PAIRS if len(set(self.panel.studies)) > 1 else PAIRS[:1]
         tables = [donor_values(order, pairs) for pairs in kinds]
         return pd.concat([*tables, secondary_endpoints(self.panel, arms, self.solver)], ignore_index=True), order
+
+    def _makers(
+        self, correlation: Callable[[Split], FloatArray], tokens: Callable[[Split], FloatArray], n_draws: int
+    ) -> list[tuple[str, Callable[[], Candidates]]]:
+        """Name every control but the untrained model, and say how it is made."""
+        own, panel, seed = self.candidates, self.panel, self.seed
+
+        def genes(split: Split) -> Sequence[str]:
+            return self.source.genes[split.id]
+
+        makers: list[tuple[str, Callable[[], Candidates]]] = [
+            (NO_OPERATOR, partial(no_operator, own)),
+            (COMPONENTS, partial(principal_components, own, panel)),
+            (VARIABLE, partial(variable_genes, own, panel)),
+            (BAG, partial(bag_of_tokens, own, tokens)),
+            (COEXPRESSION, partial(coexpression, own, correlation, genes)),
+            (COOCCURRENCE, partial(cooccurrence, own, self.source.counts, genes)),
+        ]
+        makers += [(PROJECTION, partial(random_projection, own, draw, seed=seed)) for draw in range(n_draws)]
+        return makers + [
+            (name, partial(randomised, own, name, draw, seed=seed)) for name in MATCHED for draw in range(n_draws)
+        ]
 
     def _choose(self, candidates: Candidates, split: Split, *, held_out: bool) -> tuple[Choice, Screening]:
         how = (candidates, self.panel, split, self.solver)

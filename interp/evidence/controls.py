@@ -9,6 +9,7 @@ import numpy as np
 
 from interp.errors import InputError
 from interp.evidence.arms import Candidates, as_float
+from interp.evidence.inputs import BAG, COMPONENTS, NO_OPERATOR, PROJECTION, VARIABLE
 from interp.extraction.operators import Operator
 from interp.runs.seeds import stream
 
@@ -20,25 +21,24 @@ if TYPE_CHECKING:
 
     Matrix = Callable[[Split], FloatArray]
 
-NO_OPERATOR = "no operator"
 GAUSSIAN = "Gaussian on the support"
 VALUES = "values shuffled"
 GENES = "genes permuted"
 COEXPRESSION = "co-expression"
 COOCCURRENCE = "co-occurrence counts"
 UNTRAINED = "untrained model"
-RANDOM = (GAUSSIAN, VALUES, GENES)
+# Random matrices that match the model's own, candidate by candidate.
+MATCHED = (GAUSSIAN, VALUES, GENES)
 # Null of every single head: its own values, dealt anew to its own support; the most demanding of the random ones.
 HEAD_NULL = VALUES
-CONTROLS = (NO_OPERATOR, *RANDOM, COEXPRESSION, COOCCURRENCE, UNTRAINED)
+RANDOM = (*MATCHED, PROJECTION)
+# Made once, as nothing about them is drawn.
+FIXED = (NO_OPERATOR, COEXPRESSION, COOCCURRENCE, COMPONENTS, VARIABLE, BAG)
+# All that a claim of model-specific needs (design, controls and verdict).
+CONTROLS = (*FIXED, *RANDOM, UNTRAINED)
 # Draws of each random control (design: 99, 20 in quick runs).
 N_DRAWS = 99
 N_DRAWS_QUICK = 20
-
-
-def no_operator(operators: Candidates) -> Candidates:
-    """Make the control that gives the adaptor the expression itself."""
-    return replace(operators, name=NO_OPERATOR, family="control", operators=lambda split: (_Identity(),))
 
 
 def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Candidates:
@@ -51,7 +51,7 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
     operators
         The model's candidates.
     name
-        One of `RANDOM`: a Gaussian on the support with the mean and sd of the values there; the values dealt anew to
+        One of `MATCHED`: a Gaussian on the support with the mean and sd of the values there; the values dealt anew to
         the support; rows and columns permuted by one map of the genes, which keeps the spectrum. In the drift every
         block of gene columns is treated alike.
     draw
@@ -69,7 +69,7 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
         No such random control.
     """
     if name not in _MAKERS:
-        msg = f"There is no random control {name!r}; give one of {', '.join(RANDOM)}."
+        msg = f"There is no random control {name!r}; give one of {', '.join(MATCHED)}."
         raise InputError(msg)
     make = _MAKERS[name]
     # Of the split and operator asked for last; threads that ask for others find theirs made anew, never each other's.
@@ -175,16 +175,6 @@ def gene_correlation(expression: FloatArray) -> FloatArray:
     correlation = covariance * scale[:, None] * scale
     np.fill_diagonal(correlation, 1.0)
     return correlation
-
-
-class _Identity:
-    """The operator that is none."""
-
-    name = NO_OPERATOR
-
-    def apply(self, expression: FloatArray) -> FloatArray:
-        """Return the expression as it is."""
-        return expression
 
 
 def _gaussian(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 # The grid of every arm, the default settings first, so that they win ties.
 GRID = tuple(sorted((Settings(a, r) for a, r in product(ALPHAS, RIDGES)), key=lambda s: s != Settings()))
 
+SCORES = ("control", "draw", "split", "name", "role", "value")
+NO_SCORES = pd.DataFrame(columns=list(SCORES))
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -202,7 +205,7 @@ def screening_scores(candidates: Candidates, screened: Mapping[str, Screening]) 
         for role, values in (("select", found.select), ("score", found.score))
         for name, value in zip(found.names, values or (), strict=values is not None)
     ]
-    return pd.DataFrame(rows, columns=["control", "draw", "split", "name", "role", "value"])
+    return pd.DataFrame(rows, columns=list(SCORES))
 
 
 def best(scores: Sequence[float] | FloatArray) -> int:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from interp.cells import read_cells
-from interp.cells.anchors import anchor_means, anchors
+from interp.cells.anchors import anchor_means, anchors, detection
 from interp.errors import InputError
 
 
@@ -44,6 +44,16 @@ def test_one_anchor_by_hand(make_file, columns) -> None:
     assert found.features[0, 0] == pytest.approx(np.log(2501) / 5)
     assert found.obs.index.tolist() == ["cells:d1|blood|HSC"]
     assert found.obs["n_cells"].tolist() == [5]
+
+
+def test_detection_is_the_share_of_an_anchors_cells(make_file, columns) -> None:
+    adata = make_file(5, ["A", "B"], n_donors=1)
+    adata.X = np.array([[1, 3], [0, 4], [0, 4], [2, 4], [0, 4]], dtype=np.float32)
+    adata.obs["cell_type"] = "HSC"
+    cells = read_cells(adata, **columns)
+    found = detection(cells, ["B", "A"])
+    assert found.features.tolist() == [[1.0, 0.4]]
+    assert found.obs.equals(anchors(cells, ["B", "A"]).obs)
 
 
 def test_small_groups_make_no_anchor(panel) -> None:

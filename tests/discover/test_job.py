@@ -53,7 +53,8 @@ def test_every_control_and_null_is_in_the_tables(run):
     controls = set(pd.read_csv(run / "controls.csv")["control"])
     assert controls == {
         "chosen", "no operator", "Gaussian on the support", "values shuffled", "genes permuted", "co-expression",
-        "co-occurrence counts", "untrained model",
+        "co-occurrence counts", "untrained model", "random projection", "PCA of the input", "most variable genes",
+        "bag of tokens",
     }  # fmt: skip
     nulls = pd.read_csv(run / "nulls.csv")
     assert nulls.groupby("control")["draw"].nunique().to_dict() == {

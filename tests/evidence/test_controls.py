@@ -3,8 +3,8 @@ import pytest
 from scipy import sparse
 
 from interp.errors import InputError
-from interp.evidence import Candidates, coexpression, cooccurrence, gene_correlation, no_operator, randomised
-from interp.evidence.controls import GAUSSIAN, GENES, RANDOM, VALUES
+from interp.evidence import Candidates, coexpression, cooccurrence, gene_correlation, randomised
+from interp.evidence.controls import CONTROLS, FIXED, GAUSSIAN, GENES, MATCHED, RANDOM, UNTRAINED, VALUES
 from interp.extraction.operators import Operator
 from interp.stats import Split
 
@@ -36,7 +36,7 @@ def drawn(candidates, name, draw=0, split=SPLIT, seed=0):
     return [operator.matrix for operator in randomised(candidates, name, draw, seed=seed).operators(split)]
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", MATCHED)
 def test_one_random_operator_per_candidate_shared_by_both_orientations(candidates, matrix, name):
     out, inward, drift = drawn(candidates, name)
     assert (out == inward).all()
@@ -49,7 +49,7 @@ def test_one_random_operator_per_candidate_shared_by_both_orientations(candidate
     np.testing.assert_allclose(made.features(SPLIT, 1), expression @ out.T)
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", MATCHED)
 def test_draws_splits_and_seeds_differ_and_repeat(candidates, name):
     first = drawn(candidates, name)[0]
     assert (drawn(candidates, name)[0] == first).all()
@@ -83,10 +83,9 @@ def test_permuted_genes_keep_the_spectrum(candidates, matrix):
     np.testing.assert_allclose(drift[:, N_GENES:].T, drift[:, :N_GENES])
 
 
-def test_no_operator_is_the_expression(candidates):
-    control = no_operator(candidates)
-    assert (control.features(SPLIT, 0) == candidates.expression(SPLIT)).all()
-    assert len(control.operators(SPLIT)) == 1
+def test_every_control_of_the_method_is_expected_once():
+    assert len(set(CONTROLS)) == len(CONTROLS) == len(FIXED) + len(RANDOM) + 1
+    assert {*FIXED, *RANDOM, UNTRAINED} == set(CONTROLS)
 
 
 def test_coexpression_is_the_correlation_of_training_cells(candidates):
