@@ -42,6 +42,10 @@ def discover(
     draws: Annotated[
         int | None, typer.Option(min=1, help="Draws of each random control. Default 20; 99 for a publication.")
     ] = None,
+    untrained_draws: Annotated[
+        int | None,
+        typer.Option(min=1, help="Untrained models; each takes a pass over the attention cells. Default: as --draws."),
+    ] = None,
     label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
     kinds: Annotated[
         str | None,
@@ -95,7 +99,7 @@ def discover(
         "attention_cells": attention_cells,
         "genes": genes,
         "draws": draws,
-        "untrained_draws": draws,
+        "untrained_draws": draws if untrained_draws is None else untrained_draws,
         "label_nulls": label_nulls,
         "kinds": tuple(kinds.replace(",", " ").split()) if kinds is not None else None,
     }
