@@ -15,7 +15,7 @@ from interp.extraction.algorithm import CompactAlgorithm
 from interp.extraction.folding import fold
 from interp.extraction.let import LetProblem, fit_let
 from interp.extraction.span import SpanBasis
-from interp.extraction.transform import latents_of
+from interp.extraction.measure import measure
 
 FILES = {"algorithm.safetensors", "manifest.json", "README.md", "algorithm.py"}
 
@@ -76,7 +76,7 @@ class TestLatents:
         expected = world.algorithm.latents(world.counts, world.genes)
         X = store(world.counts.astype(dtype))
         X = X.tocsr() if sparse.issparse(X) else X
-        np.testing.assert_array_equal(latents_of(world.algorithm, X, world.genes, chunk=chunk), expected)
+        np.testing.assert_array_equal(measure(world.algorithm, X, world.genes, chunk=chunk).z, expected)
 
     def test_order_of_genes_and_genes_it_does_not_know_change_nothing_but_the_total(self, world):
         expected = world.algorithm.latents(world.counts, world.genes)
@@ -87,7 +87,7 @@ class TestLatents:
         totals_with_other = world.algorithm.latents(counts, genes)
         assert not np.allclose(totals_with_other, expected)
         found = world.algorithm.latents(counts, genes, total_counts=totals)
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
     def test_by_hand(self, world):
         algorithm, counts = world.algorithm, world.counts[:3]
@@ -179,8 +179,11 @@ class TestReadouts:
     def test_parameters_are_counted_by_part(self, world):
         counts = world.algorithm.n_parameters
         assert counts["map"] == 40 * 10 + 10
-        assert counts["stage"] == 5 * 11
-        assert counts["CD4/CD8"] == counts["depth"] == 11
+        assert counts["genes"] == 2 * 40
+        assert counts["stage"] == 5 * 11 + 1
+        assert counts["CD4/CD8"] == counts["depth"] + 1 == 11 + 1
+        assert counts["out of distribution"] == 40 * 5 + 2 * 5 + 101
+        assert counts["all"] == sum(array.size for array in world.algorithm.arrays().values())
 
 
 class TestFolder:
@@ -208,7 +211,8 @@ class TestFolder:
         manifest = json.loads((world.algorithm.save(tmp_path / "a") / "manifest.json").read_text())
         work = manifest["preprocessing"]
         assert (work["target_sum"], work["log1p"], work["total"]) == (1e4, True, "all genes of the cell")
-        assert manifest["schema_version"] == 1
+        assert manifest["schema_version"] == 2
+        assert manifest["n_parameters"] == world.algorithm.n_parameters
         assert manifest["genes"] == list(world.genes)
         assert manifest["operator"]["heads"] == [[1, 1]]
         assert manifest["provenance"]["seed"] == 0
@@ -263,7 +267,10 @@ class TestFolder:
             (lambda m: m["readouts"]["stage"]["classes"].reverse(), "manifest.json was changed"),
             (lambda m: m["preprocessing"].update(target_sum=1e6), "manifest.json was changed"),
             (lambda m: m["verdict"].update(status="model-specific"), "manifest.json was changed"),
-            (lambda m: m.update(schema_version=2), "schema version 2"),
+            (lambda m: m.update(schema_version=3), "schema version 3.* update interp"),
+            (lambda m: m.update(schema_version=0), "schema version 0"),
+            (lambda m: m.update(schema_version=1), "manifest.json was changed"),
+            (lambda m: m["n_parameters"].update(all=1), "manifest.json was changed"),
             (lambda m: m.pop("files"), "does not hold a whole algorithm"),
             (lambda m: m.update(files=[]), "does not hold a whole algorithm"),
         ],

@@ -31,7 +31,7 @@ def test_it_is_scikit_learns_balanced_logistic_regression_without_the_scaler(n_c
     scaler = StandardScaler().fit(z)
     reference = LogisticRegression(class_weight="balanced", max_iter=1000).fit(scaler.transform(z), names)
     expected = reference.predict_proba(scaler.transform(z))
-    np.testing.assert_allclose(readout.probabilities(z), expected, atol=1e-4)
+    np.testing.assert_allclose(readout.predict_proba(z), expected, atol=1e-4)
     assert list(readout.predict(z)) == list(reference.predict(scaler.transform(z)))
 
 

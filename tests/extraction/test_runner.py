@@ -54,9 +54,9 @@ import numpy as np, algorithm
 model = algorithm.load()
 given = np.load(sys.argv[1])
 z = algorithm.latents(model, given["counts"], given["genes"])
-np.savez(sys.argv[2], z=z, stage=algorithm.stages(model, z), branch=algorithm.branches(model, z),
+np.savez(sys.argv[2], z=z, stage=model.readouts["stage"].predict(z), branch=model.readouts["branch"].predict(z),
          pseudotime=algorithm.pseudotime(model, z), depth=model.readouts["depth"].predict(z),
-         pair=model.readouts["CD4/CD8"].probabilities(z))
+         pair=model.readouts["CD4/CD8"].predict_proba(z))
 """
     done = run(folder, program, tmp_path / "in.npz", tmp_path / "out.npz")
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ np.savez(sys.argv[2], z=z, stage=algorithm.stages(model, z), branch=algorithm.br
     np.testing.assert_array_equal(found["branch"], world.algorithm.predict_branch(z))
     np.testing.assert_allclose(found["pseudotime"], world.algorithm.pseudotime(z), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found["depth"], world.algorithm.predict("depth", z), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found["pair"], world.algorithm.readouts["CD4/CD8"].probabilities(z), atol=1e-6)
+    np.testing.assert_allclose(found["pair"], world.algorithm.readouts["CD4/CD8"].predict_proba(z), atol=1e-6)
 
 
 def test_missing_genes_and_totals_as_in_the_package(world, folder):
