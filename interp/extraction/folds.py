@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,24 +37,35 @@ class Fold:
 def held_out_rows(obs: pd.DataFrame, *, seed: int = 0, n_folds: int = N_FOLDS) -> list[NDArray[np.bool_]]:
     """Deal the donors of a panel into folds.
 
+    A donor who is the only one of a study always trains: held out, its cells would show what another study does to
+    them, which no calibration on this panel foresees, and not what another donor does.
+
     Parameters
     ----------
     obs
-        Column donor and, where there are several, study: its donors are spread over the folds.
+        Column donor and, where there are several studies, study.
     seed
         Seed of the deal.
     n_folds
-        Most folds; with fewer donors there is one fold each.
+        Most folds; with fewer donors there is one fold each. The donors of a study are spread over the folds.
 
     Returns
     -------
     list of numpy.ndarray
-        Rows held out, (row,) bool each; empty when there is no column of donors or only one donor.
+        Rows held out, (row,) bool each; empty when there is no column of donors, or no study with two of them.
     """
-    if "donor" not in obs or obs["donor"].isna().any() or obs["donor"].nunique() < 2:
+    if "donor" not in obs or obs["donor"].isna().any():
         return []
     donors = obs["donor"].astype(str).to_numpy()
-    within = "study" in obs and bool((obs.groupby(donors)["study"].nunique() == 1).all())
-    strata = obs["study"].astype(str).to_numpy() if within else None
-    folds = donor_folds(donors, min(n_folds, len(set(donors))), seed, strata=strata)
-    return [np.isin(np.arange(len(donors)), fold.test) for fold in folds]
+    studies = obs["study"].astype(str).to_numpy() if "study" in obs else np.full(len(donors), "one")
+    pairs = set(zip(donors.tolist(), studies.tolist(), strict=True))
+    size = Counter(study for _, study in pairs)
+    dealt = np.flatnonzero([size[study] > 1 for study in studies])
+    if len(dealt) == 0:
+        return []
+    apart = len(pairs) == len(set(donors))  # a donor may be in two studies, which then cannot be spread
+    n_splits = min(n_folds, len(set(donors[dealt])))
+    if n_splits < 2:
+        return []
+    folds = donor_folds(donors[dealt], n_splits, seed, strata=studies[dealt] if apart else None)
+    return [np.isin(np.arange(len(donors)), dealt[fold.test]) for fold in folds]

@@ -59,7 +59,7 @@ def gene_hint(algorithm: Algorithm, names: Sequence[str], var: pd.DataFrame | No
     if len(ids) > TELLING_SHARE * len(names):
         return _about_ids(algorithm, next((match for match in ids if match[1]), ids[0]))
     upper = {name.upper(): name for name in names if name not in known and name.upper() in known}
-    if len(upper) > TELLING_SHARE * (len(algorithm.genes) - held):
+    if upper and len(upper) > TELLING_SHARE * (len(algorithm.genes) - held):
         human, given = next(iter(upper.items()))
         return (
             f"The genes look like mouse symbols (such as {given}, human {human}): map them to human one-to-one "

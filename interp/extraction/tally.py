@@ -7,7 +7,7 @@ columns, twice, since a cell's total is known only at the end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -126,12 +126,31 @@ def tally(X: Any, wanted: Wanted, totals: NDArray[np.float64] | None = None, *, 
     return sums
 
 
-def rows_of(X: Any, start: int, stop: int, where: str) -> sparse.csr_matrix:
-    """Return some rows as CSR of float32 or float64; of a CSR matrix in memory a view, so never to be changed."""
+class Rows(NamedTuple):
+    """Some rows of a CSR matrix: views, where that is in memory, so never to be changed."""
+
+    data: NDArray
+    indices: NDArray
+    indptr: NDArray
+    n_columns: int
+
+    def canonical(self) -> Rows:
+        """Return the same rows with sorted columns and repeated entries added up."""
+        matrix = _canonical(self.csr())
+        return Rows(matrix.data, matrix.indices, matrix.indptr, self.n_columns)
+
+    def csr(self) -> sparse.csr_matrix:
+        """Return the rows as a matrix."""
+        shape = (len(self.indptr) - 1, self.n_columns)
+        return sparse.csr_matrix((self.data, self.indices, self.indptr), shape=shape, copy=False)
+
+
+def rows_of(X: Any, start: int, stop: int, where: str) -> Rows:
+    """Return some rows of a CSR matrix, or of anything whose rows can be sliced, as float32 or float64."""
     if sparse.issparse(X):
         first, last = X.indptr[start], X.indptr[stop]
-        parts = (X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first)
-        block = sparse.csr_matrix(parts, shape=(stop - start, X.shape[1]), copy=False)
+        # not X[start:stop], which would copy them
+        data, indices, indptr = X.data[first:last], X.indices[first:last], X.indptr[start : stop + 1] - first
     else:
         block = X[start:stop]
         if not sparse.issparse(block):
@@ -140,33 +159,34 @@ def rows_of(X: Any, start: int, stop: int, where: str) -> sparse.csr_matrix:
             msg = f"{where}: the counts have type {block.dtype}; raw counts are numbers."
             raise InputError(msg)
         block = sparse.csr_matrix(block)
+        data, indices, indptr = block.data, block.indices, block.indptr
     # float64 before anything is summed, so that narrow integers cannot overflow
-    return block if block.dtype in (np.float32, np.float64) else block.astype(np.float64)
+    data = data if data.dtype in (np.float32, np.float64) else data.astype(np.float64)
+    return Rows(data, indices, indptr, X.shape[1])
 
 
-def _add_compiled(block: sparse.csr_matrix, wanted: Wanted, part: Tally, *, given: bool) -> None:
+def _add_compiled(block: Rows, wanted: Wanted, part: Tally, *, given: bool) -> None:
     """Write the sums of some rows with the kernel."""
     from interp.extraction.tally_kernel import CLEAN, NOT_CANONICAL, tally_rows
 
-    factors = (wanted.matrix.ravel(), wanted.logs.ravel(), wanted.target_sum)
+    factors = (wanted.place, wanted.matrix.ravel(), wanted.logs.ravel(), wanted.target_sum)
     written = (part.totals, given, part.inside, part.z, part.fits)
-    state = tally_rows(block.data, block.indices, block.indptr, wanted.place, *factors, *written)
+    state = tally_rows(*block[:3], *factors, *written)
     if state == NOT_CANONICAL:
-        block = _canonical(block)
-        state = tally_rows(block.data, block.indices, block.indptr, wanted.place, *factors, *written)
+        state = tally_rows(*block.canonical()[:3], *factors, *written)
     if state != CLEAN:
         check_counts(block.data, wanted.where, hint=HINT)
 
 
-def _add_rows(block: sparse.csr_matrix, wanted: Wanted, part: Tally, *, given: bool) -> None:
+def _add_rows(block: Rows, wanted: Wanted, part: Tally, *, given: bool) -> None:
     """Write the sums of some rows with NumPy and SciPy: what the kernel does, to be read."""
     check_counts(block.data, wanted.where, hint=HINT)
-    block = _canonical(block)
+    counts = _canonical(block.csr())
     if not given:
-        part.totals[:] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
+        part.totals[:] = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     columns = np.flatnonzero(wanted.place >= 0)
     genes = wanted.place[columns]
-    taken = block[:, columns].astype(np.float64)
+    taken = counts[:, columns].astype(np.float64)
     part.inside[:] = np.asarray(taken.sum(axis=1)).ravel()
     part.fits[:] = taken @ wanted.logs[genes]
     taken.data = np.log1p(taken.data * np.repeat(_scale(part.totals, wanted), np.diff(taken.indptr)))

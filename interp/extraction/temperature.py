@@ -48,18 +48,21 @@ def calibrate(fit: Fit, labels: NDArray, folds: Sequence[Fold]) -> tuple[float |
     tuple of float or None and dict
         The temperature, from scores of each fold's donors by a readout fitted without them; None when no fold can be
         scored. The report: ``temperature``, ``n_cells``, and on donors that neither the readout nor the temperature has
-        seen ``log_loss`` and ``ece`` before and after (None with fewer than three folds that can be scored).
+        seen ``log_loss`` and ``ece`` before and after (None with fewer than three folds that can be scored). Where the
+        log loss of these donors did not fall the temperature stays 1, and ``fitted`` says what it would have been.
     """
     scored = [score_held_out(fit, labels, fold.latents, ~fold.held_out, fold.held_out) for fold in folds]
     known = [part for part in scored if part is not None]
     if not known:
         return None, {}
     temperature = fit_temperature(known)
-    report: dict[str, Any] = {"temperature": temperature, "n_cells": sum(len(part[1]) for part in known)}
+    report: dict[str, Any] = {"fitted": temperature, "n_cells": sum(len(part[1]) for part in known)}
     report |= dict.fromkeys(("log_loss_before", "log_loss_after", "ece_before", "ece_after"))
     if len(known) >= MIN_FOLDS:
         report |= _unseen(fit, labels, folds, scored)
-    return temperature, report
+    if report["log_loss_after"] is not None and report["log_loss_after"] >= report["log_loss_before"]:
+        temperature = 1.0
+    return temperature, {"temperature": temperature, **report}
 
 
 def score_held_out(fit: Fit, labels: NDArray, latents: NDArray, train: NDArray, test: NDArray) -> Scored | None:

@@ -1,12 +1,9 @@
 """The compact algorithm: folding is exact, files are safe and reproducible, cells come out annotated."""
 
 import json
-import logging
 import re
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -14,23 +11,14 @@ from interp.errors import InputError, IntegrityError
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.extraction.folding import fold
 from interp.extraction.let import LetProblem, fit_let
-from interp.extraction.span import SpanBasis
 from interp.extraction.measure import measure
+from interp.extraction.span import SpanBasis
 
 FILES = {"algorithm.safetensors", "manifest.json", "README.md", "algorithm.py"}
 
 
 def relative_error(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
-
-
-def cells_of(world, **columns):
-    obs = world.obs.set_axis([f"cell{i}" for i in range(len(world.obs))])
-    cells = anndata.AnnData(sparse.csr_matrix(world.counts, dtype=np.float32), obs=obs)
-    cells.var_names = list(world.genes)
-    for key, value in columns.items():
-        cells.obs[key] = value
-    return cells
 
 
 class TestFolding:
@@ -333,106 +321,3 @@ class TestBuild:
     def test_gene_statistics_are_those_of_the_training_cells(self, world):
         np.testing.assert_allclose(world.algorithm.gene_mean, world.expression.mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(world.algorithm.gene_sd, world.expression.std(axis=0), rtol=1e-5)
-
-
-class TestTransform:
-    def test_cells_come_out_with_latents_pseudotime_and_stage(self, world):
-        cells = cells_of(world)
-        found = world.algorithm.transform(cells)
-        z = world.algorithm.latents(world.counts, world.genes)
-        np.testing.assert_array_equal(found.obsm["X_interp"], z)
-        np.testing.assert_array_equal(found.obs["interp_pseudotime"], world.algorithm.pseudotime(z))
-        assert list(found.obs["interp_stage"]) == list(world.algorithm.predict_stage(z))
-        assert list(found.obs["interp_stage"].cat.categories) == list(world.algorithm.readouts["stage"].classes)
-        record = found.uns["interp"]["algorithm"]
-        assert (record["name"], record["coverage"], record["n_missing_genes"]) == ("made-up", 1.0, 0)
-        assert "X_interp" not in cells.obsm
-        assert sparse.issparse(found.X)
-
-    def test_key_names_are_parameters_and_cells_may_be_changed_in_place(self, world):
-        cells = cells_of(world)
-        cells.uns["interp"] = {"note": "kept"}
-        keys = {"key_added": "Z", "pseudotime_key": "t", "stage_key": "guess"}
-        assert world.algorithm.transform(cells, **keys, copy=False) is cells
-        assert "Z" in cells.obsm
-        assert {"t", "guess"} <= set(cells.obs)
-        assert not {"interp_pseudotime", "interp_stage"} & set(cells.obs)
-        assert cells.uns["interp"]["note"] == "kept"
-
-    def test_annotated_cells_survive_a_file(self, world, tmp_path):
-        world.algorithm.transform(cells_of(world)).write_h5ad(tmp_path / "cells.h5ad")
-        found = anndata.read_h5ad(tmp_path / "cells.h5ad")
-        assert found.uns["interp"]["algorithm"]["keys"]["latent"] == "X_interp"
-
-    def test_cells_on_disk_give_the_same(self, world, tmp_path):
-        expected = world.algorithm.transform(cells_of(world))
-        cells_of(world).write_h5ad(tmp_path / "cells.h5ad")
-        found = world.algorithm.transform(anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r"))
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected.obsm["X_interp"])
-
-    def test_gene_symbols_may_stand_in_a_column_and_are_pointed_at(self, world):
-        cells = cells_of(world)
-        cells.var["symbol"] = list(world.genes)
-        cells.var_names = [f"ENSG{i:011d}" for i in range(cells.n_vars)]
-        expected = world.algorithm.transform(cells_of(world))
-        found = world.algorithm.transform(cells, gene_key="symbol")
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected.obsm["X_interp"])
-        with pytest.raises(InputError, match="give gene_key='symbol'"):
-            world.algorithm.transform(cells)
-        with pytest.raises(InputError, match="no var column 'name'"):
-            world.algorithm.transform(cells, gene_key="name")
-
-    def test_counts_may_stand_in_a_layer(self, world):
-        cells = cells_of(world)
-        expected = world.algorithm.transform(cells).obsm["X_interp"]
-        cells.layers["counts"] = cells.X.copy()
-        cells.X = cells.X.log1p()
-        found = world.algorithm.transform(cells, layer="counts")
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected)
-        with pytest.raises(InputError, match="looks log-transformed"):
-            world.algorithm.transform(cells)
-        with pytest.raises(InputError, match="no layer 'raw_counts'; there are: 'counts'"):
-            world.algorithm.transform(cells, layer="raw_counts")
-
-    def test_totals_come_from_a_column_or_from_what_read_cells_recorded(self, world):
-        total = world.counts.sum(axis=1) * 2.0
-        expected = world.algorithm.latents(world.counts, world.genes, total)
-        cells = cells_of(world, total_counts=total)
-        found = world.algorithm.transform(cells, total_counts="total_counts").obsm["X_interp"]
-        np.testing.assert_array_equal(found, expected)
-        own = world.algorithm.transform(cells).obsm["X_interp"]
-        assert not np.allclose(own, expected)
-        cells.uns["interp"] = {"panel": {"sha256": "0"}}
-        np.testing.assert_array_equal(world.algorithm.transform(cells).obsm["X_interp"], expected)
-        with pytest.raises(InputError, match="no obs column 'n_umi'"):
-            world.algorithm.transform(cells, total_counts="n_umi")
-
-    def test_a_gene_that_a_study_did_not_measure_is_missing_there_and_not_zero(self, world, caplog):
-        study = np.where(np.arange(len(world.counts)) % 2, "one", "two")
-        counts, total = world.counts.copy(), world.counts.sum(axis=1).astype(float)
-        counts[study == "two", 6] = 0
-        cells = cells_of(world, study=study)
-        cells.X = sparse.csr_matrix(counts, dtype=np.float32)
-        measured = pd.DataFrame({"one": True, "two": np.arange(40) != 6}, index=cells.var_names)
-        cells.varm["measured"] = measured
-        with caplog.at_level(logging.WARNING):
-            found = world.algorithm.transform(cells, total_counts=total)
-        assert "two: 1 of the algorithm's 40 genes are missing" in caplog.text
-        kept = np.arange(40) != 6
-        genes = [gene for gene, keep in zip(world.genes, kept, strict=True) if keep]
-        expected = world.algorithm.latents(world.counts, world.genes, total)
-        expected[study == "two"] = world.algorithm.latents(counts[:, kept], genes, total)[study == "two"]
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected)
-        assert found.uns["interp"]["algorithm"]["n_missing_genes"] == 1
-
-    def test_a_study_that_measured_too_little_is_named(self, world):
-        cells = cells_of(world, study="poor")
-        cells.varm["measured"] = pd.DataFrame({"poor": np.arange(40) < 3}, index=cells.var_names)
-        with pytest.raises(InputError, match="poor: 3 of the algorithm's 40 genes were found"):
-            world.algorithm.transform(cells)
-
-    def test_geodesic_pseudotime_is_written_only_where_it_is_asked_for(self, world):
-        found = world.algorithm.transform(cells_of(world), geodesic_key="geodesic")
-        z = found.obsm["X_interp"]
-        np.testing.assert_allclose(found.obs["geodesic"], world.algorithm.geodesic_pseudotime(z))
-        assert found.obs["geodesic"].notna().all()
