@@ -1,17 +1,23 @@
 """The compact algorithm: folding is exact, files are safe and reproducible, cells come out annotated."""
 
+import hashlib
 import json
 import re
+import runpy
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save as save_tensors
 from scipy import sparse
 
 from interp.errors import InputError, IntegrityError
 from interp.extraction.algorithm import CompactAlgorithm
+from interp.extraction.assembly import plain
 from interp.extraction.folding import fold
 from interp.extraction.let import LetProblem, fit_let
 from interp.extraction.measure import measure
+from interp.extraction.runner import algorithm as runner
 from interp.extraction.span import SpanBasis
 
 FILES = {"algorithm.safetensors", "manifest.json", "README.md", "algorithm.py"}
@@ -19,6 +25,26 @@ FILES = {"algorithm.safetensors", "manifest.json", "README.md", "algorithm.py"}
 
 def relative_error(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def latents_of(world):
+    return world.algorithm.latents(world.counts, world.genes)
+
+
+def first_schema(algorithm, folder):
+    """Write a folder as the first schema had it: no temperatures, score or parameter counts."""
+    readouts = {name: replace(readout, temperature=None, report={}) for name, readout in algorithm.readouts.items()}
+    bare = replace(algorithm, readouts=readouts, typical=None)
+    added = ("n_parameters", "typical", "readouts", "schema_version")
+    manifest = {key: value for key, value in algorithm.manifest.items() if key not in added}
+    entries = {name: {"classes": r.classes, "n_parameters": r.n_parameters} for name, r in readouts.items()}
+    manifest = plain({**manifest, "schema_version": 1, "readouts": entries})
+    folder.mkdir()
+    tensors = save_tensors(bare.arrays(), metadata={"manifest_sha256": runner.manifest_hash(manifest)})
+    (folder / "algorithm.safetensors").write_bytes(tensors)
+    files = {"algorithm.safetensors": hashlib.sha256(tensors).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
+    return folder
 
 
 class TestFolding:
@@ -295,6 +321,25 @@ class TestFolder:
         (folder / "algorithm.py").unlink()
         CompactAlgorithm.load(folder)
         assert not mark.exists()
+        (folder / "algorithm.py").write_bytes(program)
+        runpy.run_path(str(folder / "algorithm.py"))
+        assert mark.exists()  # so it would have left its mark
+
+    def test_a_folder_of_the_first_schema_is_read_and_written_as_the_present_one(self, world, tmp_path):
+        old = CompactAlgorithm.load(first_schema(world.algorithm, tmp_path / "old"))
+        assert old.manifest["schema_version"] == 1
+        assert (old.typical, old.ensembl) == (None, ())
+        assert all(readout.temperature is None for readout in old.readouts.values())
+        np.testing.assert_array_equal(old.latents(world.counts, world.genes), latents_of(world))
+        new = CompactAlgorithm.load(old.save(tmp_path / "new"))
+        assert new.manifest["schema_version"] == 2
+        assert (new.sha256, new.n_parameters) == (old.sha256, old.n_parameters)
+        assert "has no out-of-distribution score" in (tmp_path / "new" / "README.md").read_text()
+
+    def test_the_shipped_algorithm_loads(self):
+        shipped = CompactAlgorithm.load("hematopoiesis-mini")
+        assert len(shipped.genes) == shipped.M.shape[0]
+        assert shipped.coverage(shipped.genes) == pytest.approx(1.0)
 
     def test_saving_never_replaces_something_else(self, world, tmp_path):
         (tmp_path / "thesis").mkdir()

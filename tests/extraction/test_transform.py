@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import anndata
@@ -266,7 +268,7 @@ def test_empty_cells_are_refused_by_name_or_skipped_when_asked(world, caplog):
     counts = world.counts.copy()
     counts[[4, 17]] = 0
     cells.X = sparse.csr_matrix(counts, dtype=np.float32)
-    with pytest.raises(InputError, match="2 of 300 cells have no counts.* such as cell4, cell17; leave them out"):
+    with pytest.raises(InputError, match=r"2 of 300 cells have no counts.* such as cell4, cell17; leave them out"):
         world.algorithm.transform(cells)
     with caplog.at_level(logging.WARNING):
         found = world.algorithm.transform(cells, skip_empty=True, geodesic_key="geodesic")
@@ -367,3 +369,18 @@ def test_counts_of_a_gene_that_was_not_measured_are_a_contradiction(world):
     cells.varm["measured"]["two"] = True
     with pytest.raises(InputError, match=re.escape("counts of 1 genes that varm['measured'] says")):
         world.algorithm.transform(cells)
+
+
+def test_arrays_need_neither_torch_nor_pandas(world, tmp_path):
+    folder = world.algorithm.save(tmp_path / "algorithm")
+    np.savez(tmp_path / "cells.npz", counts=world.counts, genes=np.array(world.genes))
+    program = (
+        "import sys, numpy as np, interp\n"
+        "given = np.load(sys.argv[2])\n"
+        "z = interp.CompactAlgorithm.load(sys.argv[1]).latents(given['counts'], given['genes'])\n"
+        "heavy = {'torch', 'pandas', 'anndata', 'numba', 'sklearn', 'scanpy', 'matplotlib'} & set(sys.modules)\n"
+        "assert z.shape == (300, 10) and not heavy, heavy\n"
+    )
+    words = [sys.executable, "-c", program, str(folder), str(tmp_path / "cells.npz")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
