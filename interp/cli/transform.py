@@ -32,7 +32,7 @@ def transform(
         float | None, typer.Option(help="Share of the map's weight that the genes must carry; default the algorithm's.")
     ] = None,
     skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Skip cells without counts, which are refused else.")
+        bool, typer.Option("--skip-empty", help="Skip cells without counts; the default is to refuse them.")
     ] = False,
 ) -> None:
     """Add latents, stage, pseudotime and an out-of-distribution score to cells, without the model.

@@ -55,8 +55,9 @@ in the panel below. Not for diagnosis, and no substitute for an annotation by ma
 
 
 CALIBRATION = """\
-Scores are divided by a temperature that was fitted on held-out donors; classes count as equally frequent. Log loss and
-expected calibration error before and after, on donors that neither readout nor temperature had seen:
+Scores are divided by a temperature that was fitted on held-out donors of studies with several; another study may need
+another. Classes count as equally frequent. Log loss and expected calibration error before and after, on donors that
+neither readout nor temperature had seen; a temperature that did not lower their log loss is left at 1:
 """
 
 FILES = """\

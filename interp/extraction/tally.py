@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Cells read at a time, and entries of a dense matrix at most (16 million float32 are 64 MB).
 CHUNK_CELLS = 8192
 DENSE_ENTRIES = 2**24
-# Columns of a matrix stored by gene that are read at a time.
+# Columns of a matrix stored by gene that are read at a time, at most.
 CHUNK_GENES = 256
 # From this number of cells on, compiling or loading the kernel (about a second) pays.
 KERNEL_CELLS = 20_000
@@ -196,17 +196,18 @@ def _add_rows(block: Rows, wanted: Wanted, part: Tally, *, given: bool) -> None:
 def _by_columns(X: Any, wanted: Wanted, sums: Tally, *, given: bool) -> None:
     """Write the sums of all cells of a matrix that is stored by gene."""
     n_cells, n_columns = X.shape
-    for start in range(0, n_columns, CHUNK_GENES):
-        block = X[:, start : start + CHUNK_GENES]
+    step = max(1, min(CHUNK_GENES, DENSE_ENTRIES // max(1, n_cells)))
+    for start in range(0, n_columns, step):
+        block = X[:, start : start + step]
         check_counts(block.data, wanted.where, hint=HINT)
         if not given:
             sums.totals[:] += np.bincount(block.indices, weights=block.data, minlength=n_cells)
     scale = _scale(sums.totals, wanted)
-    for start in range(0, n_columns, CHUNK_GENES):
-        columns = start + np.flatnonzero(wanted.place[start : start + CHUNK_GENES] >= 0)
+    for start in range(0, n_columns, step):
+        columns = start + np.flatnonzero(wanted.place[start : start + step] >= 0)
         if len(columns) == 0:
             continue
-        taken = _canonical(X[:, start : start + CHUNK_GENES][:, columns - start].astype(np.float64))
+        taken = _canonical(X[:, start : start + step][:, columns - start].astype(np.float64))
         genes = wanted.place[columns]
         if wanted.absent is not None:
             _refuse_absent(taken.data, taken.indices, np.repeat(genes, np.diff(taken.indptr)), wanted)

@@ -56,9 +56,13 @@ def test_every_storage_gives_the_sums_done_by_hand(compiled, store, dtype):
         np.testing.assert_allclose(part, value, rtol=1e-12, atol=1e-10)
 
 
-def test_chunks_and_storage_by_cell_give_the_same_bytes(compiled):
+def test_chunks_and_storage_by_cell_give_the_same_bytes(compiled, monkeypatch):
     X, asked = counts(), wanted()
     expected = vars(tally(X, asked))
+    by_gene = [tally(sparse.csc_matrix(X), asked)]
+    monkeypatch.setattr(module, "CHUNK_GENES", 7)
+    by_gene.append(tally(sparse.csc_matrix(X), asked))
+    np.testing.assert_allclose(by_gene[0].z, by_gene[1].z, rtol=1e-12, atol=1e-12)
     for chunk in (1, 7, 119):
         for store in (np.asarray, sparse.csr_matrix):
             found = vars(tally(store(X.astype(np.float32)), asked, chunk=chunk))
