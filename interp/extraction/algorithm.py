@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from interp.errors import InputError, IntegrityError
-from interp.extraction.assembly import assemble, plain
+from interp.extraction.assembly import arrays, assemble, n_parameters, plain
+from interp.extraction.naming import ensembl_ids
+from interp.extraction.predictions import Predictions
 from interp.extraction.runner import algorithm as runner
 from interp.runs.hashes import sha256_arrays
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
     from scipy import sparse
 
     from interp.extraction.let import LetFit
     from interp.extraction.operators import Operator
+    from interp.extraction.typical import TypicalFit
 
 # Names that `transform` writes under (design, AnnData out).
-X_KEY, PSEUDOTIME_KEY, STAGE_KEY = "X_interp", "interp_pseudotime", "interp_stage"
+X_KEY, PSEUDOTIME_KEY, STAGE_KEY, OOD_KEY = "X_interp", "interp_pseudotime", "interp_stage", "interp_ood"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CompactAlgorithm(runner.Algorithm):
+class CompactAlgorithm(Predictions):
     """Raw counts to latents, stage, branch and pseudotime, without the model it was taken from.
 
     Made by `build`, or `load`; `save` writes a folder that also runs on NumPy and safetensors alone.
@@ -47,13 +49,17 @@ class CompactAlgorithm(runner.Algorithm):
     gene_mean, gene_sd
         Mean and sd of the training cells' expression, (gene,) float32.
     readouts
-        Linear readouts by name: ``stage``, ``branch``, ``depth`` and pairs of cell types.
+        Readouts by name: ``stage``, ``branch``, ``depth`` and pairs of cell types.
     target_sum
         Total that counts are scaled to.
     min_coverage
         Share of the map's weight that the genes of given cells must carry.
     manifest
         Name, operator, provenance, metrics and verdict; what `manifest.json` holds.
+    ensembl
+        Ensembl ids of the genes, (gene,), "" where unknown; nothing when none is known.
+    typical
+        What the out-of-distribution score is made of; None when there is no score.
 
     Examples
     --------
@@ -72,6 +78,7 @@ class CompactAlgorithm(runner.Algorithm):
         expression: NDArray | sparse.csr_matrix,
         readouts: Mapping[str, runner.Readout],
         root: tuple[str, NDArray],
+        typical: TypicalFit | None = None,
         provenance: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
         verdict: Mapping[str, Any] | None = None,
@@ -90,6 +97,8 @@ class CompactAlgorithm(runner.Algorithm):
             From `fit_readouts`.
         root
             Stage and centroid (latent,) that pseudotime starts from, from `root_centroid`.
+        typical
+            The out-of-distribution score, from `interp.extraction.typical.fit_typical`; None leaves it out.
         provenance
             Model, panel, seed and versions; no times, so that equal inputs give equal bytes.
         metrics
@@ -115,6 +124,7 @@ class CompactAlgorithm(runner.Algorithm):
                 expression=expression,
                 readouts=readouts,
                 root=root,
+                typical=typical,
                 described={"provenance": provenance or {}, "metrics": metrics or {}, "verdict": verdict or {}},
             )
         )
@@ -175,7 +185,7 @@ class CompactAlgorithm(runner.Algorithm):
 
     def latents(
         self,
-        X: NDArray | sparse.csr_matrix,
+        X: NDArray | sparse.spmatrix,
         genes: Sequence[str],
         total_counts: ArrayLike | None = None,
         *,
@@ -188,7 +198,8 @@ class CompactAlgorithm(runner.Algorithm):
         X
             Raw counts, (cell, gene), dense or sparse.
         genes
-            Gene symbols, (gene,); genes of the algorithm that are missing stand at their training mean.
+            Gene symbols, or Ensembl ids where the algorithm knows them, (gene,); genes of the algorithm that are
+            missing stand at their training mean.
         total_counts
             Counts of each cell over all its genes, (cell,); default the row sums of X.
         min_coverage
@@ -197,37 +208,67 @@ class CompactAlgorithm(runner.Algorithm):
         Returns
         -------
         numpy.ndarray
-            (cell, latent) float64, the same whatever the storage of X.
+            (cell, latent) float64, equal to 1e-12 whatever the storage of X.
 
         Raises
         ------
         InputError
             Not raw counts, empty cells, duplicate genes, or too few of the algorithm's genes.
         """
-        from interp.extraction.transform import latents_of
+        from interp.extraction.measure import measure
 
-        return latents_of(self, X, genes, total_counts, min_coverage=min_coverage)
+        return measure(self, X, genes, total_counts, min_coverage=min_coverage).z
+
+    def outlying(
+        self,
+        X: NDArray | sparse.spmatrix,
+        genes: Sequence[str],
+        total_counts: ArrayLike | None = None,
+        *,
+        min_coverage: float | None = None,
+    ) -> NDArray:
+        """Say how far raw counts are from those of the training cells; parameters and errors as in `latents`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Out-of-distribution score (cell,), 0 to 1: the share of training cells of held-out donors that are less
+            surprising (`interp.extraction.typical`). InputError when the algorithm was exported without one.
+        """
+        from interp.extraction.measure import measure
+
+        found = measure(self, X, genes, total_counts, min_coverage=min_coverage).ood
+        if found is None:
+            msg = f"The algorithm {self.name!r} has no out-of-distribution score; export it again to add one."
+            raise InputError(msg)
+        return found
 
     def transform(
         self,
-        cells: AnnData,
+        cells: AnnData | str | os.PathLike[str],
         *,
+        out: str | os.PathLike[str] | None = None,
         key_added: str = X_KEY,
         pseudotime_key: str = PSEUDOTIME_KEY,
-        stage_key: str = STAGE_KEY,
+        stage_key: str | None = STAGE_KEY,
+        ood_key: str | None = OOD_KEY,
         geodesic_key: str | None = None,
         gene_key: str | None = None,
         layer: str | None = None,
         total_counts: str | ArrayLike | None = None,
         min_coverage: float | None = None,
+        skip_empty: bool = False,
         copy: bool = True,
     ) -> AnnData:
-        """Add latents, pseudotime and stage to cells.
+        """Add latents, pseudotime, stage and an out-of-distribution score to cells.
 
         Parameters
         ----------
         cells
-            Raw counts; any AnnData, or what `read_cells` returns.
+            Raw counts; any AnnData, what `read_cells` returns, or the path of an h5ad file. The counts of a file, and
+            of a backed AnnData, pass in chunks and are never held together.
+        out
+            h5ad file to write for a path: all that the file holds, and the results.
         key_added
             Latents (cell, latent) go to ``obsm[key_added]``.
         pseudotime_key
@@ -235,11 +276,14 @@ class CompactAlgorithm(runner.Algorithm):
             gets the same value in any company.
         stage_key
             Likeliest stage goes to ``obs[stage_key]``; nothing is written when the algorithm has no stage readout.
+        ood_key
+            Out-of-distribution score goes to ``obs[ood_key]``: 0.99 is more surprising than 99 % of the training
+            cells of held-out donors. Nothing is written when the algorithm has no score.
         geodesic_key
             If given, geodesic pseudotime over the graph of these very cells goes to ``obs[geodesic_key]``; it depends
             on the cells it is computed with.
         gene_key
-            Column of ``var`` with gene symbols; default the names of ``var``.
+            Column of ``var`` with gene symbols or Ensembl ids; default the names of ``var``.
         layer
             Layer with the raw counts; default X.
         total_counts
@@ -247,32 +291,59 @@ class CompactAlgorithm(runner.Algorithm):
             `read_cells` recorded, else the sums of the given counts.
         min_coverage
             Share of the map's weight that the genes must carry; default the algorithm's own.
+        skip_empty
+            Give cells without any count NaN and no stage, instead of refusing them.
         copy
             Return a copy; otherwise the cells themselves are changed and returned.
 
         Returns
         -------
         anndata.AnnData
-            The cells; ``uns["interp"]["algorithm"]`` says which algorithm it was and what it found of its genes.
+            The cells, for a path without their counts; ``uns["interp"]["algorithm"]`` says which algorithm it was and
+            what it found of its genes.
 
         Raises
         ------
         InputError
             Not raw counts, empty cells, duplicate genes, missing columns, or too few of the algorithm's genes.
         """
-        from interp.extraction.transform import annotate
+        from interp.extraction.transform import Reading, annotate, annotate_file
 
-        keys = {"latent": key_added, "pseudotime": pseudotime_key, "stage": stage_key, "geodesic": geodesic_key}
-        return annotate(
-            self,
-            cells,
-            keys=keys,
-            gene_key=gene_key,
-            layer=layer,
-            total_counts=total_counts,
-            min_coverage=min_coverage,
-            copy=copy,
-        )
+        keys = {"latent": key_added, "pseudotime": pseudotime_key, "stage": stage_key, "ood": ood_key}
+        keys |= {"geodesic": geodesic_key}
+        reading = Reading(gene_key, layer, total_counts, min_coverage, skip_empty)
+        if isinstance(cells, str | os.PathLike):
+            return annotate_file(self, cells, keys=keys, reading=reading, out=out)
+        if out is not None:
+            msg = "out= is for cells given as the path of an h5ad file; write an AnnData with write_h5ad."
+            raise InputError(msg)
+        return annotate(self, cells, keys=keys, reading=reading, copy=copy)
+
+    def with_ensembl(self, table: Mapping[str, str] | pd.Series) -> CompactAlgorithm:
+        """Return the same algorithm with Ensembl ids beside its genes, so that cells may be named by either.
+
+        Parameters
+        ----------
+        table
+            Symbol to Ensembl id, such as ``adata.var["gene_ids"]`` of a panel whose names are symbols; versions are
+            taken off.
+
+        Returns
+        -------
+        CompactAlgorithm
+            Save it to keep the ids.
+
+        Raises
+        ------
+        InputError
+            The table knows none of the genes.
+        """
+        ids = ensembl_ids(self.genes, dict(table))
+        if not ids:
+            msg = f"The table holds no Ensembl id (ENSG...) of the genes, such as {self.genes[0]}; give symbol -> id."
+            raise InputError(msg)
+        manifest = {**self.manifest, "ensembl": [name or None for name in ids]}
+        return replace(self, ensembl=ids, manifest=manifest)
 
     def __repr__(self) -> str:
         n_genes, n_latent = self.M.shape
@@ -286,14 +357,14 @@ class CompactAlgorithm(runner.Algorithm):
 
     @property
     def n_parameters(self) -> dict[str, int]:
-        """Numbers that each part stores: the map (M and c), the centroid with beta, and every readout."""
-        parts = {"map": self.M.size + self.c.size, "pseudotime": self.centroid.size + 1}
-        return parts | {name: readout.n_parameters for name, readout in sorted(self.readouts.items())}
+        """Numbers that each part stores, and ``all``; see `interp.extraction.assembly.n_parameters`."""
+        return n_parameters(self)
 
     @property
     def sha256(self) -> str:
         """Hash of everything that the outputs depend on."""
-        return sha256_arrays(genes=self.genes, **self.arrays())
+        ids = {"ensembl": self.ensembl} if self.ensembl else {}
+        return sha256_arrays(genes=self.genes, **ids, **self.arrays())
 
     def described(self, **parts: Mapping[str, Any]) -> CompactAlgorithm:
         """Return the same algorithm with other ``metrics``, ``verdict`` or ``provenance`` in its manifest.
@@ -311,51 +382,4 @@ class CompactAlgorithm(runner.Algorithm):
 
     def arrays(self) -> dict[str, NDArray]:
         """All arrays by the name they are saved under; shapes as in the class, ``beta`` (1,)."""
-        return runner.arrays(self)
-
-    def coverage(self, genes: Sequence[str]) -> float:
-        """Share of the map's weight, the norm of a gene's row of M times its training sd, that the genes carry."""
-        return runner.find(self, genes)[1]
-
-    def predict_stage(self, latents: NDArray) -> NDArray:
-        """Likeliest stage, (cell,), of latents (cell, latent); InputError when there is no such readout."""
-        return self.predict("stage", latents)
-
-    def predict_branch(self, latents: NDArray) -> NDArray:
-        """Likeliest branch, (cell,), of latents (cell, latent); InputError when there is no such readout."""
-        return self.predict("branch", latents)
-
-    def predict(self, readout: str, latents: NDArray) -> NDArray:
-        """Apply one readout.
-
-        Parameters
-        ----------
-        readout
-            Its name, such as ``"CD4/CD8"``.
-        latents
-            (cell, latent).
-
-        Returns
-        -------
-        numpy.ndarray
-            Likeliest class (cell,) of str, or value (cell,) of float.
-
-        Raises
-        ------
-        InputError
-            The algorithm has no such readout.
-        """
-        if readout not in self.readouts:
-            msg = f"The algorithm has no readout {readout!r}; it has {', '.join(sorted(self.readouts)) or 'none'}."
-            raise InputError(msg)
-        return self.readouts[readout].predict(np.asarray(latents))
-
-    def pseudotime(self, latents: NDArray) -> NDArray:
-        """Arc distance from the root stage's centroid, in hops of the ruler, (cell,), of latents (cell, latent)."""
-        return runner.pseudotime(self, np.asarray(latents))
-
-    def geodesic_pseudotime(self, latents: NDArray) -> NDArray:
-        """Geodesic distance from the root stage's centroid over the graph of the latents (cell, latent), (cell,)."""
-        from interp.geometry import geodesic_pseudotime
-
-        return geodesic_pseudotime(np.asarray(latents), self.centroid)
+        return arrays(self)

@@ -21,8 +21,11 @@ With interp:
 import interp
 
 algorithm = interp.CompactAlgorithm.load("path/of/this/folder")
-cells = algorithm.transform(cells)  # obsm["X_interp"], obs["interp_pseudotime"], obs["interp_stage"]
+cells = algorithm.transform(cells)  # obsm["X_interp"], obs["interp_pseudotime"], ["interp_stage"], ["interp_ood"]
+probabilities = algorithm.predict_proba("stage", cells.obsm["X_interp"])
 ```
+
+From a shell, in chunks and so of any size: `interp transform path/of/this/folder cells.h5ad --out out.h5ad`.
 
 With Python, NumPy and safetensors only, in this folder:
 
@@ -32,7 +35,8 @@ python algorithm.py counts.csv --out latents.csv   # one row per cell, its name 
 
 Input: raw counts of all genes of the cell; each count is divided by the cell's total, multiplied by {target:,.0f} and
 log1p-transformed. Where a file was cut to fewer genes, give the totals over all genes. Genes of the algorithm that are
-missing stand at their training mean; below {least:.0%} of the map's weight the cells are refused.
+missing stand at their training mean; below {least:.0%} of the map's weight the cells are refused. Genes are named by
+symbol{ids}.
 """
 
 INTENDED = """\
@@ -41,7 +45,7 @@ INTENDED = """\
 For research on hematopoietic cells: latents, a pseudotime and first guesses of stage and branch for cells of the kind
 in the panel below. Not for diagnosis, and no substitute for an annotation by markers.
 
-- Every cell is given a stage, also one that is not hematopoietic or whose stage was not in the panel.
+- Every cell is given a stage, also one that is not hematopoietic or whose stage was not in the panel. {score}
 - Pseudotime is the angle from the centroid of {root} in units of the ruler ({ruler}). It is the same for a
   cell in any company; it is no time, and does not order cells along branches that the panel lacks.
 - Other technologies, organisms and diseased cells were not part of the panel unless it is listed there.
@@ -49,6 +53,12 @@ in the panel below. Not for diagnosis, and no substitute for an annotation by ma
   it: a matched control does as well.
 """
 
+
+CALIBRATION = """\
+Scores are divided by a temperature that was fitted on held-out donors of studies with several; another study may need
+another. Classes count as equally frequent. Log loss and expected calibration error before and after, on donors that
+neither readout nor temperature had seen; a temperature that did not lower their log loss is left at 1:
+"""
 
 FILES = """\
 ## Files
@@ -79,9 +89,16 @@ def algorithm_card(algorithm: CompactAlgorithm) -> str:
         _summary(algorithm),
         "## Verdict\n\n" + _verdict(manifest.get("verdict") or {}),
         _figures(manifest.get("metrics") or {}),
-        INTENDED.format(root=manifest.get("root") or "the root stage", ruler=_ruler(manifest, "hops between stages")),
+        INTENDED.format(
+            root=manifest.get("root") or "the root stage",
+            ruler=_ruler(manifest, "hops between stages"),
+            score=_score(manifest.get("typical")),
+        ),
         _panel(manifest),
-        USE.format(target=algorithm.target_sum, least=algorithm.min_coverage),
+        _calibration(manifest.get("readouts") or {}),
+        USE.format(
+            target=algorithm.target_sum, least=algorithm.min_coverage, ids=" or Ensembl id" * bool(algorithm.ensembl)
+        ),
         _parameters(algorithm),
         _provenance(manifest.get("provenance") or {}),
         FILES,
@@ -97,8 +114,8 @@ def _summary(algorithm: CompactAlgorithm) -> str:
     size = algorithm.M.nbytes / 1e3
     ruler = _ruler(manifest=algorithm.manifest, hops="hop distances between stages")
     return (
-        f"A linear map from log1p expression of {n_genes:,} genes to {n_latent} latents ({size:,.1f} kB), with linear "
-        f"readouts. It is {source} and an adaptor fitted to {ruler}, folded into one matrix: "
+        f"A linear map from log1p expression of {n_genes:,} genes to {n_latent} latents ({size:,.1f} kB), with "
+        f"{_layers(algorithm)} readouts. It is {source} and an adaptor fitted to {ruler}, folded into one matrix: "
         "`z = x M + c`."
     )
 
@@ -143,6 +160,35 @@ def _panel(manifest: Mapping[str, Any]) -> str:
     return "## Panel\n\n" + "\n".join(lines)
 
 
+def _layers(algorithm: CompactAlgorithm) -> str:
+    return "two-layer" if any(readout.hidden for readout in algorithm.readouts.values()) else "linear"
+
+
+def _score(typical: Mapping[str, Any] | None) -> str:
+    if not typical:
+        return "This algorithm has no out-of-distribution score."
+    return (
+        "The\n  out-of-distribution score (`interp_ood`) says which cells are not of the training kind: 0.99 is more "
+        f"surprising\n  than 99 % of {typical['n_calibration_cells']:,} cells ({typical['calibrated_on']})."
+    )
+
+
+def _calibration(readouts: Mapping[str, Any]) -> str:
+    found = {name: readout["calibration"] for name, readout in readouts.items() if readout.get("calibration")}
+    if not found:
+        return ""
+    rows = ["## Calibration of probabilities", "", CALIBRATION, "| readout | temperature | log loss | ECE | cells |"]
+    rows += ["|---|---|---|---|---|"]
+    for name, report in found.items():
+        pairs = [
+            f"{_shown(report[f'{key}_before'])} to {_shown(report[f'{key}_after'])}" for key in ("log_loss", "ece")
+        ]
+        rows.append(
+            f"| {_cell(name)} | {_shown(report['temperature'])} | {pairs[0]} | {pairs[1]} | {report['n_cells']:,} |"
+        )
+    return "\n".join(rows)
+
+
 def _provenance(provenance: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in provenance.items() if key != "panel"}  # the panel has its own section
     return "## Provenance\n\n" + (_bullets(rest) or "Nothing was recorded.")
@@ -150,7 +196,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
 
 def _parameters(algorithm: CompactAlgorithm) -> str:
     counts = algorithm.n_parameters
-    rows = [f"| {_cell(name)} | {number:,} |" for name, number in {**counts, "all": sum(counts.values())}.items()]
+    rows = [f"| {_cell(name)} | {number:,} |" for name, number in counts.items()]
     return "\n".join(["## Stored numbers", "", "| part | numbers |", "|---|---|", *rows])
 
 

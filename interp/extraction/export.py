@@ -52,6 +52,7 @@ def write_algorithm(algorithm: CompactAlgorithm, folder: str | os.PathLike[str])
         raise InputError(msg)
     arrays = {name: np.ascontiguousarray(array) for name, array in algorithm.arrays().items()}
     described = {key: value for key, value in algorithm.manifest.items() if key != "files"}
+    described["schema_version"] = runner.SCHEMA_VERSION  # what was read from an older folder is written as a new one
     # One metadata key only: the format writes several in no fixed order.
     tensors = save(arrays, metadata={"manifest_sha256": runner.manifest_hash(described)})
     program = Path(runner.__file__).read_bytes()

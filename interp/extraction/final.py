@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,18 @@ from interp.biology import map_labels
 from interp.cells.panel import expression
 from interp.extraction.algorithm import CompactAlgorithm
 from interp.extraction.folding import fold
+from interp.extraction.folds import Fold, held_out_rows
 from interp.extraction.let import LetProblem, fit_let
+from interp.extraction.naming import ensembl_ids, ensembl_table
 from interp.extraction.readout import fit_readouts, root_centroid
 from interp.extraction.span import SpanBasis
+from interp.extraction.typical import fit_typical
 
 if TYPE_CHECKING:
     import numpy as np
     from anndata import AnnData
     from jaxtyping import Float
+    from scipy.sparse import csr_matrix
 
     from interp.biology import Ruler, StageGraph
     from interp.cells.anchors import Anchors
@@ -45,6 +49,8 @@ class FinalFit:
         Seed of the starts and of the readouts' draws.
     ruler
         Distances between stages, brought to the unit of hops; hops of the graph by default.
+    hidden
+        Units of a hidden layer of the readouts; 0 for linear ones.
     """
 
     operator: Operator
@@ -55,6 +61,7 @@ class FinalFit:
     n_starts: int = 5
     seed: int = 0
     ruler: Ruler | None = None
+    hidden: int = 0
 
     @cached_property
     def fit(self) -> LetFit:
@@ -71,7 +78,9 @@ class FinalFit:
         return self.fit.transform(self.operator.apply(features))
 
     def algorithm(self, name: str, cells: AnnData, provenance: dict[str, Any]) -> CompactAlgorithm:
-        """Fold operator and adaptor and fit the readouts on the panel's cells.
+        """Fold operator and adaptor and fit readouts and out-of-distribution score on the panel's cells.
+
+        Both are calibrated on held-out donors: adaptor and readouts are fitted again without them.
 
         Parameters
         ----------
@@ -91,12 +100,27 @@ class FinalFit:
         coarse = {label: tuple(stages) for label, stages in candidates.items() if len(stages) > 1}
         latents = fold(self.operator, self.fit).latents(x)
         known = self.anchors.exact
-        return CompactAlgorithm.build(
+        held_out = held_out_rows(cells.obs, seed=self.seed)
+        folds = [Fold(rows, self._latents_without(rows, cells, x)) for rows in held_out]
+        readouts = fit_readouts(latents, cells.obs, candidates=coarse, hidden=self.hidden, folds=folds, seed=self.seed)
+        algorithm = CompactAlgorithm.build(
             name,
             self.operator,
             self.fit,
             expression=x,
-            readouts=fit_readouts(latents, cells.obs, candidates=coarse, seed=self.seed),
+            readouts=readouts,
             root=root_centroid(self.latents(self.anchors.features[known]), self.anchors.obs[known]),
+            typical=fit_typical(cells[:, list(self.operator.genes)].X, cells.obs, held_out),
             provenance=provenance,
         )
+        ids = ensembl_ids(algorithm.genes, ensembl_table(cells.var))
+        return algorithm.with_ensembl(dict(zip(algorithm.genes, ids, strict=True))) if ids else algorithm
+
+    def _latents_without(self, rows: np.ndarray, cells: AnnData, x: csr_matrix) -> np.ndarray:
+        """Latents of all cells, (cell, latent), by an adaptor fitted without the donors of some rows, (cell,) bool."""
+        donors = set(cells.obs["donor"][rows].astype(str))
+        kept = ~self.anchors.obs["donor"].astype(str).isin(donors).to_numpy()
+        other = replace(self, anchors=self.anchors.subset(kept))
+        stages = other.anchors.obs["stage"][other.anchors.exact]
+        fit = other.fit if stages.nunique() > 1 else self.fit  # one stage alone has no ruler to be fitted to
+        return fold(self.operator, fit).latents(x)

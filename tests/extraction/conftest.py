@@ -9,10 +9,12 @@ from scipy import sparse
 
 from interp.biology import StageGraph
 from interp.extraction.algorithm import CompactAlgorithm
+from interp.extraction.folds import held_out_rows
 from interp.extraction.let import LetFit, LetProblem, fit_let
 from interp.extraction.operators import Operator, operators_from_sums
 from interp.extraction.readout import fit_readouts, root_centroid
 from interp.extraction.span import SpanBasis
+from interp.extraction.typical import fit_typical
 
 STAGES = {"HSC": (0, "stem and progenitor"), "GMP": (3, "stem and progenitor"), "naive CD4 T": (5, "T")}
 STAGES |= {"naive CD8 T": (5, "T"), "classical monocyte": (4, "monocyte and dendritic")}
@@ -53,6 +55,7 @@ def make_world(n_genes: int = 40, n_cells: int = 300) -> World:
     names = np.array(stages)[label]
     obs = pd.DataFrame({"stage": names, "cell_type": names, "branch": [STAGES[name][1] for name in names]})
     obs["depth"] = [float(STAGES[name][0]) for name in names]
+    obs["donor"] = [f"donor{i % 4}" for i in range(n_cells)]
     expression = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
     sums = rng.gamma(0.5, 1.0, size=(3, 2, n_genes, n_genes))
     count = rng.integers(0, 4, size=(n_genes, n_genes))
@@ -67,6 +70,7 @@ def make_world(n_genes: int = 40, n_cells: int = 300) -> World:
         expression=sparse.csr_matrix(expression),
         readouts=fit_readouts(z, obs),
         root=root_centroid(z, obs),
+        typical=fit_typical(sparse.csr_matrix(counts), obs, held_out_rows(obs)),
         provenance={"panel": {"studies": ["one"], "n_cells": n_cells}, "seed": 0},
         metrics={"order": {"value": 0.5, "lo": 0.4, "hi": float("nan")}},
         verdict={"status": "readable, not model-specific", "order": {"readable": True, "p": 0.03}},

@@ -1,21 +1,24 @@
 """The compact algorithm: folding is exact, files are safe and reproducible, cells come out annotated."""
 
+import hashlib
 import json
-import logging
 import re
+import runpy
+from dataclasses import replace
 
-import anndata
 import numpy as np
-import pandas as pd
 import pytest
+from safetensors.numpy import save as save_tensors
 from scipy import sparse
 
 from interp.errors import InputError, IntegrityError
 from interp.extraction.algorithm import CompactAlgorithm
+from interp.extraction.assembly import plain
 from interp.extraction.folding import fold
 from interp.extraction.let import LetProblem, fit_let
+from interp.extraction.measure import measure
+from interp.extraction.runner import algorithm as runner
 from interp.extraction.span import SpanBasis
-from interp.extraction.transform import latents_of
 
 FILES = {"algorithm.safetensors", "manifest.json", "README.md", "algorithm.py"}
 
@@ -24,13 +27,24 @@ def relative_error(found, expected):
     return np.abs(found - expected).max() / np.abs(expected).max()
 
 
-def cells_of(world, **columns):
-    obs = world.obs.set_axis([f"cell{i}" for i in range(len(world.obs))])
-    cells = anndata.AnnData(sparse.csr_matrix(world.counts, dtype=np.float32), obs=obs)
-    cells.var_names = list(world.genes)
-    for key, value in columns.items():
-        cells.obs[key] = value
-    return cells
+def latents_of(world):
+    return world.algorithm.latents(world.counts, world.genes)
+
+
+def first_schema(algorithm, folder):
+    """Write a folder as the first schema had it: no temperatures, score or parameter counts."""
+    readouts = {name: replace(readout, temperature=None, report={}) for name, readout in algorithm.readouts.items()}
+    bare = replace(algorithm, readouts=readouts, typical=None)
+    added = ("n_parameters", "typical", "readouts", "schema_version")
+    manifest = {key: value for key, value in algorithm.manifest.items() if key not in added}
+    entries = {name: {"classes": r.classes, "n_parameters": r.n_parameters} for name, r in readouts.items()}
+    manifest = plain({**manifest, "schema_version": 1, "readouts": entries})
+    folder.mkdir()
+    tensors = save_tensors(bare.arrays(), metadata={"manifest_sha256": runner.manifest_hash(manifest)})
+    (folder / "algorithm.safetensors").write_bytes(tensors)
+    files = {"algorithm.safetensors": hashlib.sha256(tensors).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
+    return folder
 
 
 class TestFolding:
@@ -76,7 +90,7 @@ class TestLatents:
         expected = world.algorithm.latents(world.counts, world.genes)
         X = store(world.counts.astype(dtype))
         X = X.tocsr() if sparse.issparse(X) else X
-        np.testing.assert_array_equal(latents_of(world.algorithm, X, world.genes, chunk=chunk), expected)
+        np.testing.assert_array_equal(measure(world.algorithm, X, world.genes, chunk=chunk).z, expected)
 
     def test_order_of_genes_and_genes_it_does_not_know_change_nothing_but_the_total(self, world):
         expected = world.algorithm.latents(world.counts, world.genes)
@@ -87,7 +101,7 @@ class TestLatents:
         totals_with_other = world.algorithm.latents(counts, genes)
         assert not np.allclose(totals_with_other, expected)
         found = world.algorithm.latents(counts, genes, total_counts=totals)
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
     def test_by_hand(self, world):
         algorithm, counts = world.algorithm, world.counts[:3]
@@ -179,8 +193,11 @@ class TestReadouts:
     def test_parameters_are_counted_by_part(self, world):
         counts = world.algorithm.n_parameters
         assert counts["map"] == 40 * 10 + 10
-        assert counts["stage"] == 5 * 11
-        assert counts["CD4/CD8"] == counts["depth"] == 11
+        assert counts["genes"] == 2 * 40
+        assert counts["stage"] == 5 * 11 + 1
+        assert counts["CD4/CD8"] == counts["depth"] + 1 == 11 + 1
+        assert counts["out of distribution"] == 40 * 5 + 2 * 5 + 101
+        assert counts["all"] == sum(array.size for array in world.algorithm.arrays().values())
 
 
 class TestFolder:
@@ -208,7 +225,8 @@ class TestFolder:
         manifest = json.loads((world.algorithm.save(tmp_path / "a") / "manifest.json").read_text())
         work = manifest["preprocessing"]
         assert (work["target_sum"], work["log1p"], work["total"]) == (1e4, True, "all genes of the cell")
-        assert manifest["schema_version"] == 1
+        assert manifest["schema_version"] == 2
+        assert manifest["n_parameters"] == world.algorithm.n_parameters
         assert manifest["genes"] == list(world.genes)
         assert manifest["operator"]["heads"] == [[1, 1]]
         assert manifest["provenance"]["seed"] == 0
@@ -263,7 +281,10 @@ class TestFolder:
             (lambda m: m["readouts"]["stage"]["classes"].reverse(), "manifest.json was changed"),
             (lambda m: m["preprocessing"].update(target_sum=1e6), "manifest.json was changed"),
             (lambda m: m["verdict"].update(status="model-specific"), "manifest.json was changed"),
-            (lambda m: m.update(schema_version=2), "schema version 2"),
+            (lambda m: m.update(schema_version=3), "schema version 3.* update interp"),
+            (lambda m: m.update(schema_version=0), "schema version 0"),
+            (lambda m: m.update(schema_version=1), "manifest.json was changed"),
+            (lambda m: m["n_parameters"].update(all=1), "manifest.json was changed"),
             (lambda m: m.pop("files"), "does not hold a whole algorithm"),
             (lambda m: m.update(files=[]), "does not hold a whole algorithm"),
         ],
@@ -300,6 +321,25 @@ class TestFolder:
         (folder / "algorithm.py").unlink()
         CompactAlgorithm.load(folder)
         assert not mark.exists()
+        (folder / "algorithm.py").write_bytes(program)
+        runpy.run_path(str(folder / "algorithm.py"))
+        assert mark.exists()  # so it would have left its mark
+
+    def test_a_folder_of_the_first_schema_is_read_and_written_as_the_present_one(self, world, tmp_path):
+        old = CompactAlgorithm.load(first_schema(world.algorithm, tmp_path / "old"))
+        assert old.manifest["schema_version"] == 1
+        assert (old.typical, old.ensembl) == (None, ())
+        assert all(readout.temperature is None for readout in old.readouts.values())
+        np.testing.assert_array_equal(old.latents(world.counts, world.genes), latents_of(world))
+        new = CompactAlgorithm.load(old.save(tmp_path / "new"))
+        assert new.manifest["schema_version"] == 2
+        assert (new.sha256, new.n_parameters) == (old.sha256, old.n_parameters)
+        assert "has no out-of-distribution score" in (tmp_path / "new" / "README.md").read_text()
+
+    def test_the_shipped_algorithm_loads(self):
+        shipped = CompactAlgorithm.load("hematopoiesis-mini")
+        assert len(shipped.genes) == shipped.M.shape[0]
+        assert shipped.coverage(shipped.genes) == pytest.approx(1.0)
 
     def test_saving_never_replaces_something_else(self, world, tmp_path):
         (tmp_path / "thesis").mkdir()
@@ -326,106 +366,3 @@ class TestBuild:
     def test_gene_statistics_are_those_of_the_training_cells(self, world):
         np.testing.assert_allclose(world.algorithm.gene_mean, world.expression.mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(world.algorithm.gene_sd, world.expression.std(axis=0), rtol=1e-5)
-
-
-class TestTransform:
-    def test_cells_come_out_with_latents_pseudotime_and_stage(self, world):
-        cells = cells_of(world)
-        found = world.algorithm.transform(cells)
-        z = world.algorithm.latents(world.counts, world.genes)
-        np.testing.assert_array_equal(found.obsm["X_interp"], z)
-        np.testing.assert_array_equal(found.obs["interp_pseudotime"], world.algorithm.pseudotime(z))
-        assert list(found.obs["interp_stage"]) == list(world.algorithm.predict_stage(z))
-        assert list(found.obs["interp_stage"].cat.categories) == list(world.algorithm.readouts["stage"].classes)
-        record = found.uns["interp"]["algorithm"]
-        assert (record["name"], record["coverage"], record["n_missing_genes"]) == ("made-up", 1.0, 0)
-        assert "X_interp" not in cells.obsm
-        assert sparse.issparse(found.X)
-
-    def test_key_names_are_parameters_and_cells_may_be_changed_in_place(self, world):
-        cells = cells_of(world)
-        cells.uns["interp"] = {"note": "kept"}
-        keys = {"key_added": "Z", "pseudotime_key": "t", "stage_key": "guess"}
-        assert world.algorithm.transform(cells, **keys, copy=False) is cells
-        assert "Z" in cells.obsm
-        assert {"t", "guess"} <= set(cells.obs)
-        assert not {"interp_pseudotime", "interp_stage"} & set(cells.obs)
-        assert cells.uns["interp"]["note"] == "kept"
-
-    def test_annotated_cells_survive_a_file(self, world, tmp_path):
-        world.algorithm.transform(cells_of(world)).write_h5ad(tmp_path / "cells.h5ad")
-        found = anndata.read_h5ad(tmp_path / "cells.h5ad")
-        assert found.uns["interp"]["algorithm"]["keys"]["latent"] == "X_interp"
-
-    def test_cells_on_disk_give_the_same(self, world, tmp_path):
-        expected = world.algorithm.transform(cells_of(world))
-        cells_of(world).write_h5ad(tmp_path / "cells.h5ad")
-        found = world.algorithm.transform(anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r"))
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected.obsm["X_interp"])
-
-    def test_gene_symbols_may_stand_in_a_column_and_are_pointed_at(self, world):
-        cells = cells_of(world)
-        cells.var["symbol"] = list(world.genes)
-        cells.var_names = [f"ENSG{i:011d}" for i in range(cells.n_vars)]
-        expected = world.algorithm.transform(cells_of(world))
-        found = world.algorithm.transform(cells, gene_key="symbol")
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected.obsm["X_interp"])
-        with pytest.raises(InputError, match="give gene_key='symbol'"):
-            world.algorithm.transform(cells)
-        with pytest.raises(InputError, match="no var column 'name'"):
-            world.algorithm.transform(cells, gene_key="name")
-
-    def test_counts_may_stand_in_a_layer(self, world):
-        cells = cells_of(world)
-        expected = world.algorithm.transform(cells).obsm["X_interp"]
-        cells.layers["counts"] = cells.X.copy()
-        cells.X = cells.X.log1p()
-        found = world.algorithm.transform(cells, layer="counts")
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected)
-        with pytest.raises(InputError, match="looks log-transformed"):
-            world.algorithm.transform(cells)
-        with pytest.raises(InputError, match="no layer 'raw_counts'; there are: 'counts'"):
-            world.algorithm.transform(cells, layer="raw_counts")
-
-    def test_totals_come_from_a_column_or_from_what_read_cells_recorded(self, world):
-        total = world.counts.sum(axis=1) * 2.0
-        expected = world.algorithm.latents(world.counts, world.genes, total)
-        cells = cells_of(world, total_counts=total)
-        found = world.algorithm.transform(cells, total_counts="total_counts").obsm["X_interp"]
-        np.testing.assert_array_equal(found, expected)
-        own = world.algorithm.transform(cells).obsm["X_interp"]
-        assert not np.allclose(own, expected)
-        cells.uns["interp"] = {"panel": {"sha256": "0"}}
-        np.testing.assert_array_equal(world.algorithm.transform(cells).obsm["X_interp"], expected)
-        with pytest.raises(InputError, match="no obs column 'n_umi'"):
-            world.algorithm.transform(cells, total_counts="n_umi")
-
-    def test_a_gene_that_a_study_did_not_measure_is_missing_there_and_not_zero(self, world, caplog):
-        study = np.where(np.arange(len(world.counts)) % 2, "one", "two")
-        counts, total = world.counts.copy(), world.counts.sum(axis=1).astype(float)
-        counts[study == "two", 6] = 0
-        cells = cells_of(world, study=study)
-        cells.X = sparse.csr_matrix(counts, dtype=np.float32)
-        measured = pd.DataFrame({"one": True, "two": np.arange(40) != 6}, index=cells.var_names)
-        cells.varm["measured"] = measured
-        with caplog.at_level(logging.WARNING):
-            found = world.algorithm.transform(cells, total_counts=total)
-        assert "two: 1 of the algorithm's 40 genes are missing" in caplog.text
-        kept = np.arange(40) != 6
-        genes = [gene for gene, keep in zip(world.genes, kept, strict=True) if keep]
-        expected = world.algorithm.latents(world.counts, world.genes, total)
-        expected[study == "two"] = world.algorithm.latents(counts[:, kept], genes, total)[study == "two"]
-        np.testing.assert_array_equal(found.obsm["X_interp"], expected)
-        assert found.uns["interp"]["algorithm"]["n_missing_genes"] == 1
-
-    def test_a_study_that_measured_too_little_is_named(self, world):
-        cells = cells_of(world, study="poor")
-        cells.varm["measured"] = pd.DataFrame({"poor": np.arange(40) < 3}, index=cells.var_names)
-        with pytest.raises(InputError, match="poor: 3 of the algorithm's 40 genes were found"):
-            world.algorithm.transform(cells)
-
-    def test_geodesic_pseudotime_is_written_only_where_it_is_asked_for(self, world):
-        found = world.algorithm.transform(cells_of(world), geodesic_key="geodesic")
-        z = found.obsm["X_interp"]
-        np.testing.assert_allclose(found.obs["geodesic"], world.algorithm.geodesic_pseudotime(z))
-        assert found.obs["geodesic"].notna().all()

@@ -4,10 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from interp.errors import InputError
-from interp.extraction.readout import MAX_CELLS_PER_CLASS, fit_classes, fit_depth, fit_readouts, root_centroid
+from interp.extraction.readout import (
+    MAX_CELLS_PER_CLASS,
+    N_HIDDEN,
+    fit_classes,
+    fit_depth,
+    fit_readouts,
+    root_centroid,
+)
+from interp.runs.seeds import stream
 
 
 def planted(sizes, n_latent=4, seed=0, spread=0.3):
@@ -31,7 +40,7 @@ def test_it_is_scikit_learns_balanced_logistic_regression_without_the_scaler(n_c
     scaler = StandardScaler().fit(z)
     reference = LogisticRegression(class_weight="balanced", max_iter=1000).fit(scaler.transform(z), names)
     expected = reference.predict_proba(scaler.transform(z))
-    np.testing.assert_allclose(readout.probabilities(z), expected, atol=1e-4)
+    np.testing.assert_allclose(readout.predict_proba(z), expected, atol=1e-4)
     assert list(readout.predict(z)) == list(reference.predict(scaler.transform(z)))
 
 
@@ -98,3 +107,54 @@ def test_bad_latents_and_pairs_are_named():
         fit_readouts(np.where(z > 0, np.nan, z), obs)
     with pytest.raises(InputError, match="need two sides"):
         fit_readouts(z, obs, pairs={"lonely": {"a": ("0",)}})
+
+
+def donors_of(n, n_donors=5):
+    return [f"donor{i % n_donors}" for i in range(n)]
+
+
+def test_two_layers_read_what_one_cannot():
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((800, 3))
+    names = np.where(z[:, 0] * z[:, 1] > 0, "same", "other").astype(object)
+    depth = np.abs(z[:, 0])
+    linear, two = (fit_classes(z[:400], names[:400], name="stage", hidden=units) for units in (0, N_HIDDEN))
+    assert (linear.predict(z[400:]) == names[400:]).mean() < 0.65
+    assert (two.predict(z[400:]) == names[400:]).mean() > 0.9
+    assert two.hidden[0].shape == (N_HIDDEN, 3)
+    assert two.n_parameters == N_HIDDEN * (3 + 1) + N_HIDDEN + 1
+    line, bent = (fit_depth(z[:400], np.round(depth[:400], 1), hidden=units) for units in (0, N_HIDDEN))
+    assert np.corrcoef(line.predict(z[400:]), depth[400:])[0, 1] < 0.3
+    assert np.corrcoef(bent.predict(z[400:]), depth[400:])[0, 1] > 0.9
+    assert bent.n_parameters == N_HIDDEN * (3 + 1) + N_HIDDEN + 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_exported_layers_are_scikit_learns(n_classes):
+    z, labels = planted([40, 40, 40][:n_classes], spread=4.0)
+    names = np.array(["a", "b", "c"], dtype=object)[labels]
+    readout = fit_classes(7.0 * z + 3.0, names, name="stage", hidden=4, seed=3)
+    again = fit_classes(7.0 * z + 3.0, names, name="stage", hidden=4, seed=3)
+    np.testing.assert_array_equal(readout.hidden[0], again.hidden[0])
+    start = int(stream(3, "readout-stage-layer").integers(2**31))
+    settings = {"solver": "lbfgs", "alpha": 1.0, "max_iter": 200, "random_state": start}
+    reference = MLPClassifier((4,), **settings)
+    scaled = StandardScaler().fit_transform(z)
+    reference.fit(scaled, labels)
+    np.testing.assert_allclose(readout.predict_proba(7.0 * z + 3.0), reference.predict_proba(scaled), atol=1e-3)
+
+
+def test_readouts_are_calibrated_on_donors_where_there_are_any():
+    z, labels = planted([60, 60, 60], spread=6.0)
+    stage = np.array(["a", "b", "c"], dtype=object)[labels]
+    without = fit_readouts(z, frame(stage, depth=labels.astype(float)))
+    assert without["stage"].temperature is None
+    assert without["stage"].report == {}
+    found = fit_readouts(z, frame(stage, depth=labels.astype(float), donor=donors_of(180)))
+    assert found["stage"].n_parameters == without["stage"].n_parameters + 1
+    assert found["depth"].temperature is None
+    assert found["stage"].report["n_cells"] == 180
+    np.testing.assert_array_equal(found["stage"].coef, without["stage"].coef)
+    np.testing.assert_array_equal(found["stage"].predict(z), without["stage"].predict(z))
+    sharpness = [found["stage"].predict_proba(z).max(), without["stage"].predict_proba(z).max()]
+    assert (sharpness[0] < sharpness[1]) == (found["stage"].temperature > 1)

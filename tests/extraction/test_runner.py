@@ -4,11 +4,15 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from interp.extraction.algorithm import CompactAlgorithm
+from interp.extraction.assembly import plain, readout_entries
+from interp.extraction.readout import fit_readouts
 from interp.extraction.runner import algorithm as runner
 
 # Refuses every import outside the standard library, NumPy, safetensors and the runner itself.
@@ -53,10 +57,10 @@ def test_numpy_and_safetensors_alone_give_the_same_to_1e_6(world, folder, tmp_pa
 import numpy as np, algorithm
 model = algorithm.load()
 given = np.load(sys.argv[1])
-z = algorithm.latents(model, given["counts"], given["genes"])
-np.savez(sys.argv[2], z=z, stage=algorithm.stages(model, z), branch=algorithm.branches(model, z),
-         pseudotime=algorithm.pseudotime(model, z), depth=model.readouts["depth"].predict(z),
-         pair=model.readouts["CD4/CD8"].probabilities(z))
+z, ood = algorithm.read(model, given["counts"], given["genes"])
+np.savez(sys.argv[2], z=z, ood=ood, stage=model.readouts["stage"].predict(z),
+         branch=model.readouts["branch"].predict(z), pseudotime=algorithm.pseudotime(model, z),
+         depth=model.readouts["depth"].predict(z), pair=model.readouts["CD4/CD8"].predict_proba(z))
 """
     done = run(folder, program, tmp_path / "in.npz", tmp_path / "out.npz")
     assert done.returncode == 0, done.stderr
@@ -67,7 +71,8 @@ np.savez(sys.argv[2], z=z, stage=algorithm.stages(model, z), branch=algorithm.br
     np.testing.assert_array_equal(found["branch"], world.algorithm.predict_branch(z))
     np.testing.assert_allclose(found["pseudotime"], world.algorithm.pseudotime(z), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found["depth"], world.algorithm.predict("depth", z), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found["pair"], world.algorithm.readouts["CD4/CD8"].probabilities(z), atol=1e-6)
+    np.testing.assert_allclose(found["ood"], world.algorithm.outlying(world.counts, world.genes), atol=1e-6)
+    np.testing.assert_allclose(found["pair"], world.algorithm.readouts["CD4/CD8"].predict_proba(z), atol=1e-6)
 
 
 def test_missing_genes_and_totals_as_in_the_package(world, folder):
@@ -109,6 +114,9 @@ def test_command_line_reads_counts_and_writes_one_row_per_cell(world, folder, tm
     np.testing.assert_allclose([[float(row[f"z{i}"]) for i in range(10)] for row in rows], z, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose([float(row["pseudotime"]) for row in rows], world.algorithm.pseudotime(z), rtol=1e-6)
     assert [row["stage"] for row in rows] == list(world.algorithm.predict_stage(z))
+    score = world.algorithm.outlying(world.counts, world.genes, totals)
+    np.testing.assert_allclose([float(row["ood"]) for row in rows], score, atol=1e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, "out.csv"])
 
 
 def test_command_line_says_what_is_wrong_and_ends_with_its_code(world, folder, tmp_path):
@@ -117,12 +125,35 @@ def test_command_line_says_what_is_wrong_and_ends_with_its_code(world, folder, t
     (tmp_path / "scaled.csv").write_text("cell," + ",".join(world.genes) + "\na," + ",".join(["0.5"] * 40) + "\n")
     for name, message in (
         ("absent.csv", "absent.csv"),
-        ("words.csv", "not a table"),
+        ("words.csv", "is not a table"),
         ("scaled.csv", "log-transformed"),
     ):
         done = run(folder, program, tmp_path / name)
         assert (done.returncode, message in done.stderr) == (3, True), done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_two_layers_and_ids_run_as_in_the_package(world, tmp_path):
+    z = world.algorithm.latents(world.counts, world.genes)
+    readouts = fit_readouts(z, world.obs, hidden=5)
+    parts = readout_entries(readouts)
+    two = replace(world.algorithm, readouts=readouts, manifest=plain({**world.algorithm.manifest, **parts}))
+    ids = [f"ENSG{i:011d}.4" for i in range(40)]
+    two = two.with_ensembl(dict(zip(world.genes, ids, strict=True)))
+    folder = two.save(tmp_path / "two")
+    model, loaded = runner.load(folder), CompactAlgorithm.load(folder)
+    assert model.readouts["stage"].hidden[0].shape == (5, 10)
+    assert loaded.n_parameters["stage"] == 5 * 11 + 5 * 6 + 1
+    found, score = runner.read(model, world.counts, ids)
+    np.testing.assert_allclose(found, z, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(score, world.algorithm.outlying(world.counts, world.genes), rtol=1e-9)
+    for name in ("stage", "branch", "CD4/CD8"):
+        expected = two.predict_proba(name, z)
+        np.testing.assert_allclose(model.readouts[name].predict_proba(found), expected, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(loaded.predict_proba(name, z), expected, rtol=1e-12)
+    for readout in (model, loaded):
+        assert readout.readouts["stage"].report == plain(readouts["stage"].report)
+    np.testing.assert_allclose(model.readouts["depth"].predict(found), two.predict("depth", z), rtol=1e-6, atol=1e-6)
 
 
 def test_a_changed_folder_is_refused(world, tmp_path):
