@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
 
 from interp.errors import InputError
 from interp.extraction.let import MAX_ITER, N_LATENT, LetFit, gauge
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from interp.extraction.cell_objective import Objective
     from interp.extraction.cell_problem import CellProblem
+    from interp.extraction.descent import Descent
 
 logger = logging.getLogger(__name__)
 
@@ -60,50 +60,6 @@ class CellFit(LetFit):
     def n_parameters_(self) -> int:
         """Numbers that training adjusted, beta and the stage head included."""
         return self.weights.size + self.offset.size + self.head_.size + 1
-
-
-@dataclass(eq=False)
-class _Run:
-    """One start: its learning curve, the points it is asked to keep, and where it ended."""
-
-    objective: Objective
-    scale: NDArray[np.float64]
-    kept: Collection[int]
-    losses: list[float] = field(default_factory=list)
-    points: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    end: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    converged: bool = False
-
-    def minimise(self, start: NDArray[np.float64], max_iter: int) -> None:
-        """Descend by L-BFGS until the loss has stopped falling, or to the cap."""
-        from interp.extraction.let_kernel import MAX_LINE_SEARCH, MEMORY
-
-        scaled = start / self.scale
-        self._record(self._value(scaled)[0], scaled)
-
-        def after(intermediate_result: OptimizeResult) -> None:
-            self._record(float(intermediate_result.fun), intermediate_result.x)
-
-        # The rule of this module stops it; the solver's own tolerances are for the case that nothing moves at all.
-        options = {"maxiter": max_iter, "maxcor": MEMORY, "maxls": MAX_LINE_SEARCH, "ftol": 0.0, "gtol": 0.0}
-        options["maxfun"] = MAX_LINE_SEARCH * max_iter
-        found = minimize(self._value, scaled, jac=True, method="L-BFGS-B", callback=after, options=options)
-        self.end = found.x * self.scale
-        self.converged = len(self.losses) - 1 < max_iter
-
-    def _value(self, scaled: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        found = self.objective(scaled * self.scale)
-        return found.loss, found.gradient * self.scale
-
-    def _record(self, loss: float, scaled: NDArray[np.float64]) -> None:
-        from interp.extraction.let_kernel import LOSS_TOLERANCE, LOSS_WINDOW
-
-        if len(self.losses) in self.kept:
-            self.points[len(self.losses)] = scaled * self.scale
-        self.losses.append(loss)
-        back = len(self.losses) - 1 - LOSS_WINDOW
-        if back >= 0 and self.losses[back] - loss < LOSS_TOLERANCE * abs(loss):
-            raise StopIteration
 
 
 def fit_cells(
@@ -150,7 +106,13 @@ def fit_cells(
         if value < 1:
             msg = f"{name} must be at least 1; {value} given."
             raise InputError(msg)
-    options = {"n_latent": n_latent, "n_starts": n_starts, "seed": seed, "max_iter": max_iter, "kept": set(snapshots)}
+    options = {
+        "n_latent": n_latent,
+        "n_starts": n_starts,
+        "seed": seed,
+        "max_iter": max_iter,
+        "kept": frozenset(snapshots),
+    }
     fits = each(partial(_fit_one, **options), problems, n_workers=n_workers)  # type: ignore[arg-type]
     if capped := sum(not fit.converged_ for fit in fits):
         logger.warning("%d of %d cell fits stopped at the cap of %d iterations.", capped, len(fits), max_iter)
@@ -158,24 +120,29 @@ def fit_cells(
 
 
 def _fit_one(
-    problem: CellProblem, *, n_latent: int, n_starts: int, seed: int, max_iter: int, kept: Collection[int]
+    problem: CellProblem, *, n_latent: int, n_starts: int, seed: int, max_iter: int, kept: frozenset[int]
 ) -> CellFit:
     from interp.extraction.cell_objective import Objective
-    from interp.extraction.cell_start import search_units, start_at
+    from interp.extraction.cell_start import first_metric, start_at
+    from interp.extraction.descent import Descent
 
     began = time.perf_counter()
     objective = Objective(problem, n_latent)
-    runs = [_Run(objective, search_units(objective), kept) for _ in range(n_starts)]
-    for start, run in enumerate(runs):
-        run.minimise(start_at(objective, start, seed), max_iter)
+
+    def value(vector: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        found = objective(vector)
+        return found.loss, found.gradient
+
+    metric = first_metric(objective)
+    runs = [Descent(value, start_at(objective, start, seed), metric, kept).run(max_iter) for start in range(n_starts)]
     winner = int(np.argmin([run.losses[-1] for run in runs]))
-    return _result(runs[winner], winner, time.perf_counter() - began)
+    return _result(objective, runs[winner], winner, time.perf_counter() - began)
 
 
-def _result(run: _Run, start: int, seconds: float) -> CellFit:
+def _result(objective: Objective, run: Descent, start: int, seconds: float) -> CellFit:
     from interp.extraction.cell_objective import Theta
 
-    objective, basis = run.objective, run.objective.problem.basis
+    basis = objective.problem.basis
     found, theta = objective(run.end), Theta.of(run.end, objective.n_latent, objective.rank)
 
     def standing(point: NDArray[np.float64], n_iter: int) -> dict[str, Any]:

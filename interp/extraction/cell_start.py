@@ -1,4 +1,4 @@
-"""Where the search for a cell adaptor starts, and in which units it steps."""
+"""Where the search for a cell adaptor starts, and how stiff its directions are."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 
 # Length of the stage head's first weights: along the stage centroids, neither flat nor certain.
 HEAD_START = 3.0
-# A head of less weight than this is searched in the units of one of this weight.
+# A head of less weight than this counts as stiff as one of this weight.
 MIN_HEAD_WEIGHT = 0.01
 
 
-def search_units(objective: Objective) -> NDArray[np.float64]:
-    """Give each parameter the unit in which it is searched, (parameter,): where the loss is stiff, steps are short."""
+def first_metric(objective: Objective) -> NDArray[np.float64]:
+    """Diagonal first guess of the inverse Hessian, (parameter,): what varies much is stiff."""
     variance, n_stages = objective.problem.basis.variance, len(objective.present)
-    weights = np.tile(1.0 / (variance + METRIC_FLOOR * variance.mean()), objective.n_latent)
+    floor = (objective.weights.ridge + METRIC_FLOOR) * variance.mean()
+    weights = np.tile(1.0 / (variance + floor), objective.n_latent)
     # Curvature of the cross-entropy of an undecided head: weight / stages, times the mean square of what it reads.
     soft = n_stages / max(objective.weights.classification, MIN_HEAD_WEIGHT)
     head = np.tile(np.r_[np.full(objective.n_latent, soft * objective.n_latent), soft], n_stages)
-    return np.sqrt(np.r_[weights, np.full(objective.rank, METRIC_OFFSET), head[: objective.n_head]])
+    return np.r_[weights, np.full(objective.rank, METRIC_OFFSET), head[: objective.n_head]]
 
 
 def start_at(objective: Objective, start: int, seed: int) -> NDArray[np.float64]:
