@@ -43,22 +43,29 @@ class Solver:
         Cap on iterations.
     seed
         Seed of the starts.
+    warns
+        Say when fits stop at the cap; not where stopping early is meant.
     """
 
     n_latent: int = N_LATENT
     n_starts: int = 1
     max_iter: int = MAX_ITER
     seed: int = 0
+    warns: bool = True
 
     @property
     def screening(self) -> Solver:
         """The same solver, stopped at once; it ranks many operators."""
-        return replace(self, n_starts=1, max_iter=min(self.max_iter, SCREENING_ITERATIONS))
+        return self.stopped_after(SCREENING_ITERATIONS)
+
+    def stopped_after(self, iterations: int) -> Solver:
+        """Return the same solver with one start, stopped after so many iterations without a word."""
+        return replace(self, n_starts=1, max_iter=min(self.max_iter, iterations), warns=False)
 
     def fit(self, problems: Sequence[LetProblem]) -> list[LetFit]:
         """Fit some problems on this thread, in order."""
         options = {"n_latent": self.n_latent, "n_starts": self.n_starts, "max_iter": self.max_iter}
-        with _hushed() if self.max_iter <= SCREENING_ITERATIONS else nullcontext():
+        with nullcontext() if self.warns else _hushed():
             return fit_let(problems, seed=self.seed, n_threads=1, **options)
 
     def stream(self, jobs: Iterable[tuple[LetProblem, T]]) -> Iterator[tuple[LetFit, T]]:

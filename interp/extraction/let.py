@@ -257,7 +257,7 @@ def _fit_one(problem: LetProblem, n_latent: int, n_starts: int, seed: int, max_i
     weights = theta[: n_latent * basis.rank].reshape(n_latent, basis.rank)
     return LetFit(
         basis=basis,
-        weights=_principal(weights, basis),
+        weights=gauge(weights, basis) @ weights,
         offset=theta[n_latent * basis.rank :],
         beta_=beta,
         loss_=loss,
@@ -298,10 +298,13 @@ def _informed(problem: LetProblem, n_latent: int) -> tuple[np.ndarray, np.ndarra
     return weights, -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
 
 
-def _principal(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:
-    """Rotate W (latent, rank) to the principal axes of the training latents, the largest loading of each positive."""
+def gauge(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:
+    """Return the rotation (latent, latent) of W (latent, rank) to the gauge of all fits.
+
+    Axes are the principal ones of the training rows' latents, the largest loading of each positive.
+    """
     _, rotation = np.linalg.eigh((weights * basis.variance) @ weights.T)
-    weights = rotation[:, ::-1].T @ weights
-    loadings = weights @ basis.axes.T
+    rotation = rotation[:, ::-1].T
+    loadings = rotation @ weights @ basis.axes.T
     largest = loadings[np.arange(len(weights)), np.abs(loadings).argmax(axis=1)]
-    return weights * np.where(largest < 0, -1.0, 1.0)[:, None]
+    return rotation * np.where(largest < 0, -1.0, 1.0)[:, None]
