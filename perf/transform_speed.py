@@ -42,7 +42,7 @@ import interp
 algorithm = interp.CompactAlgorithm.load(NAME)
 {read}
 assert "torch" not in sys.modules
-print(time.perf_counter() - start)
+print(time.process_time(), time.perf_counter() - start)
 """
 FROM_ARRAYS = """
 import numpy as np
@@ -135,14 +135,14 @@ def model_seconds(X: sparse.csr_matrix, genes: tuple[str, ...]) -> Seconds:
     return best(lambda: interp.capture(model, cells, sites="resid_post", layers=11), 3)
 
 
-def fresh(read: str, path: Path) -> float:
-    """Return the seconds that a fresh process takes to import, load and transform."""
+def fresh(read: str, path: Path) -> Seconds:
+    """Time a fresh process that imports, loads and transforms."""
     program = FRESH.format(read=read).replace("NAME", repr(SHIPPED))
     seconds = []
     for _ in range(N_REPEATS):
         done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
-        seconds.append(float(done.stdout))
-    return min(seconds)
+        seconds.append(tuple(map(float, done.stdout.split())))
+    return Seconds(*map(min, zip(*seconds, strict=True)))
 
 
 def time_transform(X: sparse.csr_matrix) -> None:
@@ -172,8 +172,10 @@ def time_processes(X: sparse.csr_matrix) -> None:
         cells = anndata.AnnData(sparse.csr_matrix(few))
         cells.var_names = list(genes)
         cells.write_h5ad(file)
-        print(f"fresh process, {N_FRESH:,} cells: from arrays {fresh(FROM_ARRAYS, arrays):.2f} s, ", end="")
-        print(f"from an h5ad file {fresh(FROM_FILE, file):.2f} s, both without torch")
+        for what, read, path in (("arrays", FROM_ARRAYS, arrays), ("an h5ad file", FROM_FILE, file)):
+            spent = fresh(read, path)
+            seconds = f"{spent.wall:.2f} s of wall time, {spent.processor:.2f} s of processor time"
+            print(f"fresh process, {N_FRESH:,} cells from {what}: {seconds}, without torch")
 
 
 def main(n_cells: int) -> None:
