@@ -1,5 +1,6 @@
 """One function per figure: Axes in, Axes out; `save` writes png and pdf, `style` is the common look."""
 
+from interp.figures.adaptors import adaptor_curves, adaptor_sweep
 from interp.figures.controls import controls_forest
 from interp.figures.distances import distance_ruler
 from interp.figures.files import save
@@ -14,6 +15,8 @@ from interp.figures.training import learning_curve
 
 __all__ = [
     "BRANCH_COLOURS",
+    "adaptor_curves",
+    "adaptor_sweep",
     "attention_pattern",
     "branch_colours",
     "cell_tokens",
