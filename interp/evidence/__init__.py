@@ -1,5 +1,8 @@
 """Evidence: gates, nulls, matched controls and the verdict, all through one fit, tuning, split and endpoint."""
 
+from interp.evidence.adaptor_comparison import adaptor_comparison
+from interp.evidence.adaptor_fits import CellSource
+from interp.evidence.adaptors import AdaptorGrid, AdaptorTables, adaptor_table
 from interp.evidence.arms import CHOSEN, Arm, Candidates, Settings
 from interp.evidence.branches import branch_table
 from interp.evidence.campaign import Campaign
@@ -52,14 +55,19 @@ __all__ = [
     "TRUE_LOADINGS",
     "UNTRAINED",
     "WHOLE",
+    "AdaptorGrid",
+    "AdaptorTables",
     "Arm",
     "Campaign",
     "Candidates",
+    "CellSource",
     "Choice",
     "Labels",
     "Panel",
     "Settings",
     "Solver",
+    "adaptor_comparison",
+    "adaptor_table",
     "arm_of",
     "branch_table",
     "coexpression",

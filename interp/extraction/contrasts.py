@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interp.extraction.readout import DEPTH_RIDGE, LOGISTIC_C, MAX_ITER, MIN_CELLS_PER_CLASS
+from interp.extraction.readout import MAX_ITER, MIN_CELLS_PER_CLASS, RIDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ def _logistic(latents: NDArray, labels: NDArray, classes: tuple[str, ...]) -> tu
     rows = np.isin(labels, np.array(classes, dtype=object))
     scaled, scale = _scaled(latents[rows])
     target = np.array([classes.index(label) for label in labels[rows]])
-    model = LogisticRegression(C=LOGISTIC_C, class_weight="balanced", max_iter=MAX_ITER).fit(scaled, target)
+    model = LogisticRegression(C=1.0 / RIDGE, class_weight="balanced", max_iter=MAX_ITER).fit(scaled, target)
     return classes, model.coef_ / scale
 
 
@@ -121,7 +121,7 @@ def _depth(latents: NDArray, depth: NDArray) -> NDArray | None:
         return None
     scaled, scale = _scaled(latents[rows])
     weights = rows.sum() / (len(values) * counts[inverse])
-    return Ridge(alpha=DEPTH_RIDGE).fit(scaled, depth[rows], sample_weight=weights).coef_ / scale
+    return Ridge(alpha=RIDGE).fit(scaled, depth[rows], sample_weight=weights).coef_ / scale
 
 
 def _scaled(latents: NDArray) -> tuple[NDArray, float]:

@@ -1,5 +1,6 @@
 """One function per figure: Axes in, Axes out; `save` writes png and pdf, `style` is the common look."""
 
+from interp.figures.adaptors import adaptor_curves, adaptor_sweep
 from interp.figures.attribution import attribution_forest
 from interp.figures.chain import compaction_chain
 from interp.figures.controls import controls_forest
@@ -17,6 +18,8 @@ from interp.figures.training import learning_curve
 
 __all__ = [
     "BRANCH_COLOURS",
+    "adaptor_curves",
+    "adaptor_sweep",
     "attention_pattern",
     "attribution_forest",
     "branch_colours",
