@@ -10,10 +10,15 @@ import numpy as np
 
 from interp import evidence
 from interp.biology import map_labels, marker_programs
+from interp.cells.panel import expression
 from interp.discover.job import Job
 from interp.errors import InputError
+from interp.evidence.adaptor_comparison import adaptor_comparison
+from interp.evidence.adaptor_fits import CellSource
+from interp.evidence.adaptors import AdaptorGrid, adaptor_table
 from interp.evidence.chain import chain_table, top_head
 from interp.evidence.factor_tables import factor_tables
+from interp.evidence.readouts import readout_table, readout_values
 from interp.extraction.attribution import attribution
 from interp.extraction.factor_programs import program_table_of
 from interp.extraction.factors import Factors, factor_genes
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from interp.discover.settings import ExtractSettings
+    from interp.stats import Split
 
 FOLDER = "extraction"
 
@@ -60,6 +66,9 @@ class Extraction(Job):
             self._do(name, [f"{FOLDER}/{output}" for output in outputs], make, uses)
 
         do("library", ["operators", "operators.csv"], self._keep_operators, ["top_heads"])
+        adaptors = ["adaptors.csv", "adaptor_values.csv", "adaptor_curves.csv", "adaptor_comparison.csv"]
+        do("adaptors", adaptors, self._compare_adaptors, ["latents", "topologies"])
+        do("readouts", ["readouts.csv", "readout_values.csv"], self._compare_readouts)
         do("chain", ["chain.csv", "chain_losses.csv", "chain_donors.csv"], self._compact)
         self._known["programs"] = self.programs
         factors = ["impact", "concentration", "curves", "core", "subsets", "overlap", "genes", "programs"]
@@ -88,6 +97,39 @@ class Extraction(Job):
             for operator in library:
                 operator.astype(np.float32).save(folder / f"{operator.name}.safetensors")
         write_csv(self.out / "operators.csv", operator_table(library))
+
+    # -- what is fitted to the operator ------------------------------------------------------------------------------
+
+    def _cell_features(self, split: Split, rows: np.ndarray) -> np.ndarray:
+        """Features of some cells under the operator that a split chose, (row, feature)."""
+        operator = self.campaign.source.operators(split)[self.choices[split.id].index]
+        return operator.apply(expression(self.panels.internal[rows], operator.genes))
+
+    def _compare_adaptors(self) -> None:
+        settings, obs = self.settings, self.panels.internal.obs
+        cells = CellSource(obs, self._cell_features, settings.seed)
+        grid = AdaptorGrid(anchor_latents=settings.latents, topologies=settings.topologies)
+        found = adaptor_table(self.panel, self.chosen.features, cells, self.solver, grid, seed=settings.seed)
+        write_csv(self.out / "adaptor_values.csv", found.values)
+        write_csv(self.out / "adaptor_curves.csv", found.curves)
+        write_csv(self.out / "adaptor_comparison.csv", adaptor_comparison(found.values, seed=settings.seed))
+        write_csv(self.out / "adaptors.csv", found.table.drop(columns="seconds"))
+
+    @cached_property
+    def coarse(self) -> dict[str, tuple[str, ...]]:
+        """Labels that may be one of several stages."""
+        labels = self.panels.internal.obs["cell_type"].astype(str).unique()
+        found = map_labels(labels, self.graph)["candidates"]
+        return {label: tuple(stages) for label, stages in found.items() if len(stages) > 1}
+
+    def _compare_readouts(self) -> None:
+        cells = self.panels.internal
+        values = readout_values(
+            self.panel, self.chosen.features, lambda split: self._cell_features(split, np.arange(cells.n_obs)),
+            cells.obs, self.chosen.settings, self.solver, candidates=self.coarse, seed=self.settings.seed,
+        )  # fmt: skip
+        write_csv(self.out / "readout_values.csv", values)
+        write_csv(self.out / "readouts.csv", readout_table(values, seed=self.settings.seed))
 
     # -- compaction --------------------------------------------------------------------------------------------------
 
@@ -123,10 +165,8 @@ class Extraction(Job):
 
     def _attribute(self) -> None:
         final = self.final
-        labels = self.panels.internal.obs["cell_type"].astype(str).unique()
-        coarse = {k: tuple(v) for k, v in map_labels(labels, self.graph)["candidates"].items() if len(v) > 1}
         table = attribution(
             final.operator, final.anchors, self.graph, alpha=final.alpha, ridge=final.ridge, ruler=final.ruler,
-            candidates=coarse, n_starts=final.n_starts, n_boot=self.settings.bootstraps, seed=final.seed,
+            candidates=self.coarse, n_starts=final.n_starts, n_boot=self.settings.bootstraps, seed=final.seed,
         )  # fmt: skip
         write_csv(self.out / "attribution.csv", table)

@@ -70,6 +70,11 @@ class ExtractSettings(DiscoverSettings):
     ----------
     top_heads
         Heads whose operators are kept in every kind.
+    latents
+        Latent sizes that anchor adaptors are compared at (arXiv:2603.10261: 3, 6 and 10); cells and hybrids have the
+        largest.
+    topologies
+        Weights of the anchor topology in hybrid adaptors.
     rank
         Rank of the surrogate whose factors are ablated (arXiv:2603.10261: 64).
     rotations
@@ -79,6 +84,8 @@ class ExtractSettings(DiscoverSettings):
     """
 
     top_heads: int = 4
+    latents: tuple[int, ...] = (3, 6, 10)
+    topologies: tuple[float, ...] = (0.1, 0.5, 2.0, 10.0)
     rank: int = 64
     rotations: int = 20
     bootstraps: int = 200

@@ -96,15 +96,32 @@ def fit_readouts(
     if folds is None:
         folds = [Fold(rows, latents) for rows in held_out_rows(obs, seed=seed)]
     readouts: dict[str, Readout | None] = {}
-    for name in ("stage", "branch"):
-        readouts[name] = fit_classes(latents, _labels(obs, name), name=name, hidden=hidden, folds=folds, seed=seed)
-    readouts["depth"] = fit_depth(latents, obs["depth"].to_numpy(dtype=np.float64), hidden=hidden, seed=seed)
-    for name, sides in pairs.items():
-        labels = _side_of(obs, sides, candidates or {})
-        readouts[name] = fit_classes(
-            latents, labels, name=name, classes=tuple(sides), hidden=hidden, folds=folds, seed=seed
-        )
+    for name, labels in readout_labels(obs, pairs, candidates or {}).items():
+        if name == "depth":
+            readouts[name] = fit_depth(latents, labels, hidden=hidden, seed=seed)
+            continue
+        sides = tuple(pairs[name]) if name in pairs else None
+        readouts[name] = fit_classes(latents, labels, name=name, classes=sides, hidden=hidden, folds=folds, seed=seed)
     return {name: readout for name, readout in readouts.items() if readout is not None}
+
+
+def readout_labels(obs: pd.DataFrame, pairs: Pairs, candidates: Mapping[str, Sequence[str]]) -> dict[str, NDArray]:
+    """Return what each readout is fitted to.
+
+    Parameters
+    ----------
+    obs, pairs, candidates
+        As in `fit_readouts`.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        ``stage``, ``branch`` and the pairs: class of each row, (row,) of object, None where unknown; ``depth``: hops,
+        (row,) float64, NaN where unknown.
+    """
+    labels = {name: _labels(obs, name) for name in ("stage", "branch")}
+    labels["depth"] = obs["depth"].to_numpy(dtype=np.float64)
+    return labels | {name: _side_of(obs, sides, candidates) for name, sides in pairs.items()}
 
 
 def fit_classes(
