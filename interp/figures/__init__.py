@@ -2,6 +2,7 @@
 
 from interp.figures.controls import controls_forest
 from interp.figures.distances import distance_ruler
+from interp.figures.effects import effects_board, effects_forest
 from interp.figures.files import save
 from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
@@ -9,6 +10,7 @@ from interp.figures.look import BRANCH_COLOURS, branch_colours, donor_looks, stu
 from interp.figures.manifold import latent_manifold
 from interp.figures.manifold3d import latent_manifold_3d
 from interp.figures.nulls import null_distribution
+from interp.figures.power import power_curve
 from interp.figures.tokens import attention_pattern, cell_tokens
 from interp.figures.training import learning_curve
 
@@ -20,12 +22,15 @@ __all__ = [
     "controls_forest",
     "distance_ruler",
     "donor_looks",
+    "effects_board",
+    "effects_forest",
     "gate_board",
     "head_heatmap",
     "latent_manifold",
     "latent_manifold_3d",
     "learning_curve",
     "null_distribution",
+    "power_curve",
     "save",
     "study_markers",
     "style",

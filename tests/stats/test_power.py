@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_simulation_and_t_test_meet_where_one_takes_over():
     values = [detectable_effect(1.0, n) * math.sqrt(n) for n in range(SIMULATED - 3, SIMULATED + 4)]
     assert max(values) / min(values) < 1.03
     powers = [sign_flip_power(0.5, 1.0, n) for n in range(5, 40)]
-    assert all(after >= before - 0.005 for before, after in zip(powers, powers[1:], strict=False))
+    assert all(after >= before - 0.005 for before, after in pairwise(powers))
 
 
 def test_large_samples_agree_with_the_normal_formula():
