@@ -33,6 +33,7 @@ from interp.evidence.outside import read_cells_by_donor
 from interp.evidence.panel import WHOLE, Labels, Panel
 from interp.evidence.selection import NO_SCORES, Choice, arm_of, read_choices, screening_scores
 from interp.evidence.sensitivity import ruler_sensitivity
+from interp.evidence.table import controls_table
 from interp.evidence.verdict import ALPHA, verdict
 
 NULL_FAMILIES = (*FAMILIES, WITHIN_STUDIES)
@@ -71,6 +72,7 @@ __all__ = [
     "arm_of",
     "branch_table",
     "coexpression",
+    "controls_table",
     "cooccurrence",
     "donor_values",
     "frozen_gates",

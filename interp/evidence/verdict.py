@@ -195,7 +195,7 @@ class _Endpoint:
         elif same:
             status, reason = NOT_SPECIFIC, f"no better by {self.minimum:g} than {', '.join(same)}"
         else:
-            status, reason = UNDECIDED, self._power(worst)
+            status, reason = UNDECIDED, self._short_of(q, floor, worst)
         return _section(status, reason, self.p, self.controls, worst) | {
             "q": q,
             "floor": floor,
@@ -216,6 +216,18 @@ class _Endpoint:
         if smallest >= ALPHA:
             return f"the smallest p that {len(self.donors)} donors and the draws made can reach is {smallest:.2g}"
         return ""
+
+    def _short_of(self, q: float, floor: float, worst: Comparison | None) -> str:
+        """What a claim of model-specific lacks, where no control is as good either."""
+        if worst is None or self.p >= ALPHA:
+            return self._power(worst)
+        if q >= ALPHA:
+            draws = [c for c in self.controls.values() if c.p == self.p and c.at_floor]
+            more = f", and {draws[0].n_draws} draws can reach no smaller p: draw more" if draws else ""
+            return f"p = {self.p:.3g} against every control, but q = {q:.3g} over all endpoints{more}"
+        return (
+            f"above every control, but the effect of {worst.effect:.2g} is within the null-to-null floor of {floor:.2g}"
+        )
 
     def _power(self, worst: Comparison | None) -> str:
         if worst is None:

@@ -5,7 +5,11 @@ from interp.figures.attribution import attribution_forest
 from interp.figures.chain import compaction_chain
 from interp.figures.controls import controls_forest
 from interp.figures.distances import distance_ruler
+<<<<<<< HEAD
 from interp.figures.factors import factor_impact, factor_loadings, impact_concentration
+=======
+from interp.figures.effects import effects_board, effects_forest
+>>>>>>> wt-e
 from interp.figures.files import save
 from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
@@ -13,6 +17,7 @@ from interp.figures.look import BRANCH_COLOURS, branch_colours, donor_looks, stu
 from interp.figures.manifold import latent_manifold
 from interp.figures.manifold3d import latent_manifold_3d
 from interp.figures.nulls import null_distribution
+from interp.figures.power import power_curve
 from interp.figures.tokens import attention_pattern, cell_tokens
 from interp.figures.training import learning_curve
 
@@ -28,8 +33,13 @@ __all__ = [
     "controls_forest",
     "distance_ruler",
     "donor_looks",
+<<<<<<< HEAD
     "factor_impact",
     "factor_loadings",
+=======
+    "effects_board",
+    "effects_forest",
+>>>>>>> wt-e
     "gate_board",
     "head_heatmap",
     "impact_concentration",
@@ -37,6 +47,7 @@ __all__ = [
     "latent_manifold_3d",
     "learning_curve",
     "null_distribution",
+    "power_curve",
     "save",
     "study_markers",
     "style",

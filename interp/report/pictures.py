@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from interp.evidence import CHOSEN, NULL_FAMILIES, ORDER
+from interp.evidence import CHOSEN, NULL_FAMILIES, ORDER, controls_table
 from interp.runs.files import new_folder
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def draw_figures(run: Path, graph: StageGraph) -> None:
-    """Draw heads, manifold (by stage, by donor, in 3-D), learning curve, gates, controls and nulls into `figures/`.
+    """Draw heads, manifold (stages, donors, 3-D), learning curve, gates, controls, effects and nulls into `figures/`.
 
     Parameters
     ----------
@@ -28,6 +28,7 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
     """
     from interp.figures import (
         controls_forest,
+        effects_board,
         gate_board,
         head_heatmap,
         latent_manifold,
@@ -45,7 +46,8 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
     z = latents[[name for name in latents if name.startswith("z")]].to_numpy()
     gates = json.loads((run / "gates.json").read_text())
     controls, nulls = pd.read_csv(run / "controls.csv"), pd.read_csv(run / "nulls.csv")
-    judged = json.loads((run / "verdict.json").read_text())["endpoints"]
+    verdict = json.loads((run / "verdict.json").read_text())
+    judged, effects = verdict["endpoints"], controls_table(verdict)
     with new_folder(run / "figures") as folder, style():
         if scores["value"].notna().any():
             save(
@@ -61,6 +63,8 @@ def draw_figures(run: Path, graph: StageGraph) -> None:
         )
         save(picture.figure, folder / "learning_curve")
         save(gate_board([row for row in gates if row["pairs"] == "all"]).figure, folder / "gates")
+        if effects["effect"].notna().any():
+            save(effects_board(effects), folder / "effects")
         if ORDER in judged:
             found = judged[ORDER]
             words = f"{found['readable']['status']}, {found['model_specific']['status']}"

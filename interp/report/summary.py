@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.evidence import CHOSEN, HEAD_NULL, ORDER
+from interp.evidence import CHOSEN, HEAD_NULL, N_DRAWS, ORDER, RANDOM_CONTROLS, controls_table
 from interp.heads import tied_with_best
 from interp.report.order import branches, headline, null_tables, rulers
 from interp.report.tables import markdown, shown
@@ -111,16 +111,32 @@ def _controls(run: Path, judged: dict[str, Any]) -> str:
         table.groupby(["control", "draw", "endpoint"])["value"].mean().groupby(["control", "endpoint"]).mean().unstack()
     )
     means.insert(0, "draws", table.groupby("control")["draw"].nunique())
-    for name, found in judged["endpoints"].items():
-        if name == ORDER:
-            against = found["model_specific"]["against"]
-            means[f"{name}: effect"] = pd.Series({key: value["effect"] for key, value in against.items()})
-            means[f"{name}: p"] = pd.Series({key: value["p"] for key, value in against.items()})
     first = [CHOSEN, *sorted(set(means.index) - {CHOSEN}, key=lambda name: -means.loc[name].get(ORDER, np.nan))]
     return (
         "Means over donors, then draws. Every control went through the same choice among as many candidates, tuning, "
-        "fit and splits.\n\n" + markdown(means.loc[first].reset_index())
+        f"fit and splits. {_draws(table)}\n\n{markdown(means.loc[first].reset_index())}\n\nThe chosen operator less "
+        "each control, per donor; the claim is made of the endpoint as a whole, against all of them:\n\n"
+        + markdown(_compared(judged))
     )
+
+
+def _draws(table: pd.DataFrame) -> str:
+    """Say how many draws the random controls had, and what that allows."""
+    random = table[table["control"].isin(RANDOM_CONTROLS)]
+    n = int(random.groupby("control")["draw"].nunique().min()) if len(random) else 0
+    if n >= N_DRAWS:
+        return f"{n} draws of each random control, as for a publication."
+    smallest = shown(1 / (1 + n))
+    return f"{n} draws of each random control reach no p under {smallest}: a quick run; a publication takes {N_DRAWS}."
+
+
+def _compared(judged: dict[str, Any]) -> pd.DataFrame:
+    table = controls_table(judged)
+    table.insert(
+        5, "95 % interval", [f"{shown(lo)} to {shown(hi)}" for lo, hi in zip(table["lo"], table["hi"], strict=True)]
+    )
+    columns = ["endpoint", "control", "draws", "mean", "effect", "95 % interval", "p", "q", "floor", "status"]
+    return table[[*columns, "donors_needed"]].rename(columns={"donors_needed": "donors needed"})
 
 
 def _heads(run: Path) -> str:

@@ -1,9 +1,16 @@
 """Statistics with the donor as the unit: splits, exact tests, bootstrap, false discovery rate, power."""
 
 from interp.stats.bootstrap import bootstrap_interval
-from interp.stats.donor_tests import PermutationP, SignFlip, benjamini_hochberg, permutation_p, sign_flip
+from interp.stats.donor_tests import (
+    PermutationP,
+    SignFlip,
+    benjamini_hochberg,
+    permutation_p,
+    sign_flip,
+    smallest_sign_flip_p,
+)
 from interp.stats.floor import null_floor
-from interp.stats.power import detectable_effect, donors_needed, equivalence_interval
+from interp.stats.power import detectable_effect, donors_needed, equivalence_interval, sign_flip_power
 from interp.stats.splits import Split, donor_folds, leave_one_donor_out
 
 __all__ = [
@@ -20,4 +27,6 @@ __all__ = [
     "null_floor",
     "permutation_p",
     "sign_flip",
+    "sign_flip_power",
+    "smallest_sign_flip_p",
 ]

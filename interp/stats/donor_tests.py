@@ -103,8 +103,19 @@ def sign_flip(
         sums, observed = np.abs(sums), abs(observed)
     as_extreme = int(np.count_nonzero(sums >= observed - TIE_TOLERANCE * np.abs(values).sum()))
     p = as_extreme / sums.size if exact else (1 + as_extreme) / (1 + sums.size)
-    smallest = 2.0 ** ((1 if alternative == "two-sided" else 0) - n) if exact else 1 / (1 + sums.size)
+    smallest = smallest_sign_flip_p(n) * (2 if alternative == "two-sided" and exact else 1)
     return SignFlip(p=p, statistic=float(values.mean()), n=n, smallest_p=smallest)
+
+
+def smallest_sign_flip_p(n: int) -> float:
+    """Return the smallest one-sided p that a sign-flip test of n donors can reach.
+
+    Examples
+    --------
+    >>> smallest_sign_flip_p(5)
+    0.03125
+    """
+    return 2.0**-n if n <= MAX_ENUMERATED else 1 / (1 + N_SIGN_DRAWS)
 
 
 def permutation_p(observed: float, null: ArrayLike, *, higher_is_better: bool = True) -> PermutationP:

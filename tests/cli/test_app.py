@@ -27,6 +27,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
         ["capture"],
         ["geometry"],
         ["transform"],
+        ["power"],
         ["simulate"],
         ["pretrain"],
         ["model"],

@@ -94,6 +94,60 @@ def test_p_of_an_endpoint_is_the_largest_and_q_corrects_over_endpoints():
     assert next(iter(found)) == "order"
 
 
+def test_a_claim_that_fails_only_the_correction_says_so_and_asks_for_draws():
+    others = [table(arms(fixed=0.7), name, seed=k) for k, name in enumerate(("b", "c", "d"), 1)]
+    options = {"nulls": (NULL,), "expected": ()}
+    quick = verdict(pd.concat([table(arms(random_draws=20)), *others]), **options)["endpoints"]["order"]
+    assert quick["model_specific"]["p"] == pytest.approx(1 / 21)
+    assert quick["model_specific"]["q"] == pytest.approx(4 / 21)
+    assert quick["model_specific"]["status"] == UNDECIDED
+    assert "q = 0.19 over all endpoints, and 20 draws can reach no smaller p" in quick["model_specific"]["reason"]
+    whole = verdict(pd.concat([table(arms(random_draws=99)), *others]), **options)["endpoints"]["order"]
+    assert whole["model_specific"]["q"] == pytest.approx(4 / 100)
+    assert whole["model_specific"]["status"] == SPECIFIC
+
+
+def test_p_over_draws_is_strict_at_the_level():
+    # 19 draws reach 1 / 20, which is not under 0.05; 20 reach 1 / 21, 99 reach 1 / 100
+    for draws, smallest, status in ((19, 1 / 20, UNDECIDED), (20, 1 / 21, SPECIFIC), (99, 1 / 100, SPECIFIC)):
+        found = judge(arms(random_draws=draws))["model_specific"]
+        assert found["smallest_p"] == pytest.approx(smallest)
+        assert found["status"] == status
+
+
+@pytest.mark.parametrize(("n_as_good", "status"), [(0, SPECIFIC), (2, SPECIFIC), (5, UNDECIDED)])
+def test_draws_at_least_as_good_count_against_the_claim(n_as_good, status):
+    data = table(arms(random=0.3), spread=0.0)
+    lucky = (data["control"] == RANDOM) & (data["draw"] < n_as_good)
+    data.loc[lucky, "value"] += 0.5
+    found = verdict(data, nulls=(NULL,), expected=())["endpoints"]["order"]["model_specific"]
+    assert found["against"][RANDOM]["p_draws"] == pytest.approx((1 + n_as_good) / 100)
+    assert found["against"][RANDOM]["p_donors"] < 0.05
+    assert found["status"] == status
+
+
+def test_an_effect_within_the_floor_says_so():
+    found = judge(arms(fixed=0.5, random=0.2), spread=0.3)["model_specific"]
+    assert found["p"] < 0.05
+    assert found["status"] == UNDECIDED
+    assert "within the null-to-null floor" in found["reason"]
+
+
+def test_equivalence_needs_the_whole_interval_under_the_minimum():
+    # ten donors, a mean difference of 0.06: the 90 % interval ends below 0.1 when donors agree and above when not
+    steps = np.array([-1.0, 1.0] * 5)
+    for spread, status in ((0.02, NOT_SPECIFIC), (0.09, UNDECIDED)):
+        rows = [("order", CHOSEN, 0, f"d{i}", 0.5 + 0.06 + spread * step) for i, step in enumerate(steps)]
+        rows += [("order", FIXED, 0, f"d{i}", 0.5) for i in range(10)]
+        # a second control that nothing separates keeps the claim from being made
+        rows += [("order", "other", 0, f"d{i}", 0.5 + 0.3 * step) for i, step in enumerate(np.roll(steps, 1))]
+        data = pd.DataFrame(rows, columns=["endpoint", "control", "draw", "donor", "value"])
+        found = verdict(data, nulls=(), expected=())["endpoints"]["order"]["model_specific"]
+        half = 1.8331 * spread * np.sqrt(10 / 9) / np.sqrt(10)
+        assert found["against"][FIXED]["equivalence_hi"] == pytest.approx(0.06 + half, abs=1e-4)
+        assert found["status"] == status
+
+
 def test_without_headroom_the_credit_is_undecided_and_reading_is_not():
     found = judge(arms(), headroom={"order": 0.01})
     assert found["readable"]["status"] == judge(arms())["readable"]["status"] == READABLE

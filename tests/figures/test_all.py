@@ -54,6 +54,8 @@ FIGURES: dict[str, Callable[..., Axes]] = {
         verdict="readable, not model-specific",
         **k,
     ),
+    "effects": lambda **k: figures.effects_forest(made.effects(), endpoint="order", **k),
+    "power": lambda **k: figures.power_curve(0.1, {"simulated atlas": 0.06, "real cells": 0.3}, **k),
     "null": lambda **k: figures.null_distribution(np.linspace(-0.2, 0.2, 199), 0.5, label="order (Spearman)", **k),
     "null families": lambda **k: figures.null_distribution(
         {"cell-type look-up code": np.linspace(0, 1, 99), "shuffled ruler": np.linspace(-1, 0, 99)},
