@@ -5,11 +5,8 @@ from interp.figures.attribution import attribution_forest
 from interp.figures.chain import compaction_chain
 from interp.figures.controls import controls_forest
 from interp.figures.distances import distance_ruler
-<<<<<<< HEAD
-from interp.figures.factors import factor_impact, factor_loadings, impact_concentration
-=======
 from interp.figures.effects import effects_board, effects_forest
->>>>>>> wt-e
+from interp.figures.factors import factor_impact, factor_loadings, impact_concentration
 from interp.figures.files import save
 from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
@@ -33,13 +30,10 @@ __all__ = [
     "controls_forest",
     "distance_ruler",
     "donor_looks",
-<<<<<<< HEAD
-    "factor_impact",
-    "factor_loadings",
-=======
     "effects_board",
     "effects_forest",
->>>>>>> wt-e
+    "factor_impact",
+    "factor_loadings",
     "gate_board",
     "head_heatmap",
     "impact_concentration",

@@ -126,7 +126,6 @@ def controls(n_donors: int = 6, n_draws: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-<<<<<<< HEAD
 def chain() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Five steps, one of them not measured; one loses the order."""
     names = ("pooled drift", "top head", "rank 8", "folded map")
@@ -181,7 +180,8 @@ def attribution() -> pd.DataFrame:
     table = pd.DataFrame({"gene": [f"GENE{i}" for i in range(5)], "weight": weight})
     about = {"contrast": "depth", "negative": "shallow", "positive": "deep", "n_boot": 200, "n_donors": 6}
     return table.assign(rank=np.arange(1, 6), lo=weight - half, hi=weight + half, **about)
-=======
+
+
 def effects() -> pd.DataFrame:
     """The table of controls of a verdict: two endpoints, three controls."""
     controls = ("no operator", "untrained model", "genes permuted")
@@ -194,4 +194,3 @@ def effects() -> pd.DataFrame:
         for name, effect, draws, p in zip(controls, values, (1, 20, 20), (0.2, 0.048, 0.048), strict=True)
     ]  # fmt: skip
     return pd.DataFrame(rows)
->>>>>>> wt-e
