@@ -43,7 +43,6 @@ NEIGHBOURS = 15
 NEIGHBOUR_AXES = 50
 # Weight of the squared weights of the stage head: about scikit-learn's default for 500 cells.
 HEAD_RIDGE = 1e-3
-PARTS = ("stage", "local", "reconstruction", "classification", "topology", "ridge")
 
 
 @dataclass(frozen=True)
