@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from interp.errors import InputError
 from interp.figures.look import (
@@ -22,6 +22,7 @@ from interp.figures.look import (
     style,
     surround,
     without_unit,
+    wrap,
 )
 from interp.runs.seeds import stream
 from interp.stats import bootstrap_interval
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = {"anchor": "#0072B2", "cell": "#D55E00", "hybrid": "#009E73"}
@@ -83,13 +85,17 @@ def adaptor_curves(curves: pd.DataFrame, *, label: str = "order of a left-out st
             followed = _followed(rows)
             right.plot(followed.index + 1, followed, marker="o", ms=2.2, **looks[kind])
         for ax in (left, right):
-            ax.set_xscale("log")
-            ax.set_xlabel("iteration")
-        left.set_ylabel("training loss / loss at the end")
-        left.set_yscale("log")
-        right.set_ylabel(label)
+            _log_axis(ax.xaxis)
+            ax.set_xlim(0.9, 1.2 * (curves["iteration"].max() + 1))
+            ax.set_xlabel("iteration + 1")
+        _log_axis(left.yaxis)
+        left.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0)))
+        left.set_ylabel(wrap("training loss / loss at the end", 18))
+        right.set_ylabel(wrap(label, 26))
         handles = [Line2D([], [], label=_name(*kind), **looks[kind]) for kind in kinds]
-        surround(left, "Training loss", f"{count(curves['split'].nunique(), 'split')}, one line each", handles)
+        surround(
+            left, "Training loss", f"{count(curves['split'].nunique(), 'split')}, one line each", handles, columns=2
+        )
         surround(right, f"{without_unit(label)} meanwhile", "unseen donors, refits stopped there; mean over splits")
     return figure
 
@@ -152,8 +158,8 @@ def adaptor_sweep(
             lines = _series(rows, over, unit, seed)
             _draw(ax, lines, over)
         label = label or endpoint
-        axes[0].set_ylabel("order within training donors (Spearman)")
-        axes[1].set_ylabel(label)
+        axes[0].set_ylabel(wrap("order within training donors (Spearman)", 34))
+        axes[1].set_ylabel(wrap(label, 34))
         what = "latent size" if over == "n_latent" else "topology weight"
         unit_handle = Line2D([], [], marker="o", ls="", ms=2.4, mfc="white", mec=SOFT, mew=0.6)
         handles = [*_handles(kept), _relabelled(unit_handle, "split, donor")]
@@ -235,18 +241,26 @@ def _draw(ax: Axes, lines: list[_Series], over: str) -> None:
         if np.isfinite(line.low).any():
             ax.vlines(x, line.low, line.high, color=colour, lw=1.3, zorder=3)
         ax.plot(x, line.mean, "-D", ms=3.6, color=colour, mec="white", mew=0.4, lw=1.0, zorder=4)
+        if over == "topology" and (line.x == 0).any():
+            ax.plot(zero, line.mean[line.x == 0], "D", ms=3.6, color=COLOURS["cell"], mec="white", mew=0.4, zorder=5)
     _ticks(ax, lines, over, zero)
 
 
 def _ticks(ax: Axes, lines: list[_Series], over: str, zero: float) -> None:
     places = sorted({float(x) for line in lines for x in line.x if not (over == "topology" and line.name == "anchor")})
-    ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    _log_axis(ax.xaxis)
     shown = ["0 (cell)" if x == 0 else f"{x:g}" for x in places]
     ax.set_xticks([x if x > 0 else zero for x in places], shown, fontsize=SMALL_SIZE)
     ax.set_xlabel("latent dimensions" if over == "n_latent" else "topology weight")
     ax.margins(x=0.12)
+
+
+def _log_axis(axis: Axis) -> None:
+    """Make an axis logarithmic with plain numbers."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _handles(kept: pd.DataFrame) -> list[Line2D]:
