@@ -70,8 +70,8 @@ from the controls that were measured.
 How the setting was found: only the world was varied, on other seeds than those below; never a control, the grid or a
 rule. With programs spread over all genes, nuisance on the lineage genes too, or eight stages a donor, the true programs
 lay from 0.15 below no operator to 0.15 above it, as the adaptor itself learns to look past nuisance. Room came from few
-lineage genes among many others and few training anchors. With 240 to 320 genes and two folds, or with weaker programs on
-both sides (sd 0.5 and 1.2: 8 of 11 claimed), the effect often stayed under the null-to-null floor.
+lineage genes among many others and few training anchors. With 240 to 320 genes and two folds, or with weaker programs
+on both sides (sd 0.5 and 1.2: 8 of 11 claimed), the effect often stayed under the null-to-null floor.
 
 Made by `python artifacts/recipes/planted.py`: seeds {first} to {last} per model; {complete}."""
 

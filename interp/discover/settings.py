@@ -85,7 +85,7 @@ class ExtractSettings(DiscoverSettings):
 
     top_heads: int = 4
     latents: tuple[int, ...] = (3, 6, 10)
-    topologies: tuple[float, ...] = (0.1, 0.5, 2.0, 10.0)
+    topologies: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
     rank: int = 64
     rotations: int = 20
     bootstraps: int = 200

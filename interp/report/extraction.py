@@ -48,6 +48,8 @@ def write_extraction(run: Path, out: Path, title: str) -> None:
         f"# Extraction from {title}",
         _headline(run, out),
         "## Compaction\n\n" + _chain(out),
+        "## Adaptors\n\n" + _adaptors(out),
+        "## Readouts\n\n" + _readouts(out),
         "## Factors\n\n" + _factors(out),
         "## Gene programs of the factors\n\n" + _programs(out),
         "## Genes of the folded map\n\n" + _genes(out),
@@ -82,6 +84,40 @@ def _chain(out: Path) -> str:
             "Losses against the top head, donor by donor (Benjamini-Hochberg over all rows):\n\n" + markdown(losses)
         )
     return "\n\n".join(text)
+
+
+def _adaptors(out: Path) -> str:
+    table, compared = pd.read_csv(out / "adaptors.csv"), pd.read_csv(out / "adaptor_comparison.csv")
+    keys = ["variant", "n_latent", "topology"]
+    endpoints = [name for name in table if name in set(pd.read_csv(out / "adaptor_values.csv")["endpoint"])]
+    means = table.groupby(keys, sort=False, dropna=False)[["inner", *endpoints, "n_parameters", "n_iter"]].mean()
+    chosen = table.groupby(keys, sort=False, dropna=False)["chosen"].sum().rename("chosen in splits")
+    return "\n\n".join([
+        "Maps fitted to anchors, to cells, and to cells with the anchors' topology as a prior, over latent sizes and "
+        "weights of that prior, each tuned on training donors (`inner` is that criterion, and alone chooses); means "
+        "over splits, endpoints on unseen donors:",
+        markdown(means.join(chosen).reset_index()),
+        "Variants against each other, each as chosen on training donors, donor by donor:\n\n" + markdown(compared),
+    ])  # fmt: skip
+
+
+def _readouts(out: Path) -> str:
+    table = pd.read_csv(out / "readouts.csv")
+    table["mean and interval"] = [
+        f"{shown(row.value)} ({shown(row.lo)} to {shown(row.hi)})" for row in table.itertuples()
+    ]
+    wide = table.pivot_table(
+        index=["readout", "metric"], columns="layers", values="mean and interval", aggfunc="first", sort=False
+    )
+    sizes = table.pivot_table(index="readout", columns="layers", values="n_parameters", aggfunc="max", sort=False)
+    return (
+        "Fitted on cells of training donors and read in cells of the others, donor by donor (mean, 95 % over donors); "
+        "temperatures come from donors held out of the training ones. Parameters that each stores, the coefficients, "
+        "intercepts and temperature of a split's readout counted:\n\n"
+        + markdown(sizes.reset_index())
+        + "\n\n"
+        + markdown(wide.reset_index())
+    )
 
 
 def _factors(out: Path) -> str:
@@ -162,6 +198,8 @@ def draw_extraction(out: Path) -> None:
         Folder of the extraction's tables.
     """
     from interp.figures import (
+        adaptor_curves,
+        adaptor_sweep,
         attribution_forest,
         compaction_chain,
         factor_impact,
@@ -175,7 +213,11 @@ def draw_extraction(out: Path) -> None:
     impact, curves = pd.read_csv(out / "factor_impact.csv"), pd.read_csv(out / "factor_curves.csv")
     genes, table = pd.read_csv(out / "factor_genes.csv"), pd.read_csv(out / "attribution.csv")
     label = "order of a left-out stage (Spearman)"
+    adaptors, values = pd.read_csv(out / "adaptors.csv"), pd.read_csv(out / "adaptor_values.csv")
     with new_folder(out / "figures") as folder, style():
+        save(adaptor_curves(pd.read_csv(out / "adaptor_curves.csv")), folder / "adaptor_curves")
+        for over in ("n_latent", "topology"):
+            save(adaptor_sweep(adaptors, values, over=over, endpoint=ORDER, label=label), folder / f"adaptor_{over}")
         save(compaction_chain(steps, endpoint=ORDER, losses=losses, label=label).figure, folder / "chain")
         save(factor_impact(impact, surrogate=impact["surrogate"].iloc[0]).figure, folder / "factor_impact")
         save(impact_concentration(curves).figure, folder / "factor_concentration")

@@ -17,10 +17,11 @@ from interp.runs.files import sha256_path
 
 from .conftest import TINY, tiny_panels
 
-SIZES = {"top_heads": 2, "rank": 6, "rotations": 3, "bootstraps": 8}
+SIZES = {"top_heads": 2, "rank": 6, "rotations": 3, "bootstraps": 8, "latents": (3, 10), "topologies": (1.0,)}
 TABLES = (
     "operators", "chain", "chain_losses", "chain_donors", "factor_impact", "factor_concentration", "factor_curves",
     "factor_core", "factor_subsets", "factor_overlap", "factor_genes", "factor_programs", "attribution",
+    "adaptors", "adaptor_values", "adaptor_curves", "adaptor_comparison", "readouts", "readout_values",
 )  # fmt: skip
 
 
