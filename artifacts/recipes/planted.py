@@ -1,6 +1,6 @@
 """Judge planted models in 200 worlds each, and write how often they were called model-specific.
 
-Usage: python artifacts/recipes/planted.py RUNS.csv [--jobs N] [--seeds N] [--page artifacts/runs/planted.md]
+Usage: python artifacts/recipes/planted.py RUNS.csv [--jobs N] [--seeds N] [--page PAGE.md]
 
 Runs are appended to RUNS.csv one by one, and those that stand there already are not repeated; the page is written from
 whatever is complete.
@@ -82,7 +82,7 @@ def main() -> None:
     given.add_argument("runs", type=Path)
     given.add_argument("--jobs", type=int, default=1)
     given.add_argument("--seeds", type=int, default=N_RUNS)
-    given.add_argument("--page", type=Path, default=Path("artifacts/runs/planted.md"))
+    given.add_argument("--page", type=Path, default=Path("artifacts/runs/planted/planted.md"))
     options = given.parse_args()
     done = set(zip(*(_read(options.runs)[name] for name in ("knows", "seed")), strict=True))
     # the two whose runs end early first, so that their counts stand soon
