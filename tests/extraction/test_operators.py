@@ -117,7 +117,7 @@ def test_what_is_not_given_anew_stays_as_it_is_held_and_unmade():
     assert cut.left.shape == (3, 2)
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", MATCHED)
 def test_random_controls_match_the_product_of_factors(name):
     split = Split("fold0", ("a",), ("b",), np.arange(1), np.arange(1, 2))
     x, parts = np.random.default_rng(1).random((4, 3)), factors()
