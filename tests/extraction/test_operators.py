@@ -12,7 +12,7 @@ from scipy import sparse
 from interp.biology import StageGraph
 from interp.errors import InputError, IntegrityError
 from interp.evidence import Candidates, randomised
-from interp.evidence.controls import RANDOM
+from interp.evidence.controls import MATCHED
 from interp.extraction.let import LetProblem, fit_let
 from interp.extraction.operators import Operator, operators_from_sums
 from interp.extraction.span import SpanBasis
