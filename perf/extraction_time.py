@@ -22,7 +22,7 @@ from interp import evidence
 from interp.biology import StageGraph
 from interp.capture import AttentionSums
 from interp.cells import read_cells
-from interp.cells.anchors import anchors
+from interp.cells.anchors import anchors, detection
 from interp.cells.panel import expression, operator_genes
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
@@ -71,6 +71,7 @@ def main(n_draws: int, n_layers: int, n_heads: int) -> None:
     sums = {split.id: made_up_sums(genes, n_layers, n_heads, split.id) for split in splits}
     campaign = evidence.Campaign(panel, CrossFit(sums, every, points), evidence.Solver(), 0)
     sizes = f"{n_layers * n_heads} heads, {len(genes)} genes, {len(points)} anchors"
+    detected = detection(cells, genes).features
     print(f"{sizes}, {n_draws} draws, {processors()} cores")
 
     def correlation(split: Split) -> np.ndarray:
@@ -82,7 +83,11 @@ def main(n_draws: int, n_layers: int, n_heads: int) -> None:
             choices, _ = campaign.scan([*splits, panel.whole])
         with timed("controls", minutes):
             controls, _ = campaign.controls(
-                correlation=correlation, n_draws=n_draws, untrained=lambda _: campaign.source, n_untrained=0
+                correlation=correlation,
+                tokens=lambda _: detected,
+                n_draws=n_draws,
+                untrained=lambda _: campaign.source,
+                n_untrained=0,
             )
         with timed("endpoints", minutes):
             values, _ = campaign.endpoints([evidence.arm_of(campaign.candidates, choices), *controls])
