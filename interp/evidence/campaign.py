@@ -197,7 +197,7 @@ class Campaign:
             (VARIABLE, partial(variable_genes, own, panel)),
             (BAG, partial(bag_of_tokens, own, tokens)),
             (COEXPRESSION, partial(coexpression, own, correlation, genes)),
-            (COOCCURRENCE, partial(cooccurrence, own, self.source.counts, genes)),
+            (COOCCURRENCE, partial(cooccurrence, own, self.source.counts, self.source.uniform, genes)),
         ]
         makers += [(PROJECTION, partial(random_projection, own, draw, seed=seed)) for draw in range(n_draws)]
         return makers + [

@@ -117,8 +117,10 @@ def coexpression(operators: Candidates, correlation: Matrix, genes: Callable[[Sp
     return replace(operators, name=COEXPRESSION, family="control", operators=made)
 
 
-def cooccurrence(operators: Candidates, counts: Matrix, genes: Callable[[Split], Sequence[str]]) -> Candidates:
-    """Make the control that keeps of attention only which genes were tokens together.
+def cooccurrence(
+    operators: Candidates, counts: Matrix, uniform: Matrix, genes: Callable[[Split], Sequence[str]]
+) -> Candidates:
+    """Make the control that keeps of attention only which genes were tokens together, in cells of how many tokens.
 
     Parameters
     ----------
@@ -126,20 +128,28 @@ def cooccurrence(operators: Candidates, counts: Matrix, genes: Callable[[Split],
         The model's candidates; lend their expression.
     counts
         From a split to the number of training cells in which both genes were tokens, (gene, gene).
+    uniform
+        From a split to the sum over these cells of attention that is even over a cell's tokens, (gene, gene).
     genes
         From a split to the genes of the matrix.
 
     Returns
     -------
     Candidates
-        Two, as attention that knows no gene would give: the counts (for ``sum``) and their support (for ``mean``).
+        Four, all symmetric: even attention as ``sum`` and as ``mean``, and what both become when cells are as long as
+        one another, the counts and their support.
     """
 
     def made(split: Split) -> list[Operator]:
+        makers: dict[str, Callable[[], FloatArray]] = {
+            "sum": lambda: as_float(uniform(split)),
+            "mean": lambda: as_float(uniform(split) / np.maximum(counts(split), 1)),
+            "count": lambda: as_float(counts(split)),
+            "support": lambda: as_float(counts(split) > 0),
+        }
         names = tuple(genes(split))
         return [
-            Operator("co-occurrence.sum.out", COOCCURRENCE, "out", lambda: as_float(counts(split)), names),
-            Operator("co-occurrence.mean.out", COOCCURRENCE, "out", lambda: as_float(counts(split) > 0), names),
+            Operator(f"co-occurrence.{kind}.out", COOCCURRENCE, "out", make, names) for kind, make in makers.items()
         ]
 
     return replace(operators, name=COOCCURRENCE, family="control", operators=made)

@@ -87,6 +87,10 @@ class CrossFit:
         """Return in how many of a split's training cells both genes were tokens."""
         return self.training_sums(split).count.astype(np.float64)
 
+    def uniform(self, split: Split) -> Float[np.ndarray, "gene gene"]:
+        """Return what the sums would be if every token of a split's training cells attended evenly to all."""
+        return self.training_sums(split).uniform
+
     @cached_property
     def _column(self) -> dict[str, int]:
         return {gene: i for i, gene in enumerate(self.anchors.genes)}

@@ -102,13 +102,16 @@ def test_coexpression_is_the_correlation_of_training_cells(candidates):
     np.testing.assert_allclose(control.features(SPLIT, 0), candidates.expression(SPLIT) @ expected)
 
 
-def test_cooccurrence_keeps_the_counts_and_the_support(candidates, matrix):
+def test_cooccurrence_is_even_attention_and_what_is_left_of_it_in_cells_of_one_length(candidates, matrix):
     counts = np.round(matrix * 10)
+    uniform = counts / np.linspace(3.0, 9.0, N_GENES)
     genes = [f"G{i}" for i in range(N_GENES)]
-    control = cooccurrence(candidates, lambda split: counts, lambda split: genes)
+    control = cooccurrence(candidates, lambda split: counts, lambda split: uniform, lambda split: genes)
     x = candidates.expression(SPLIT)
-    np.testing.assert_allclose(control.features(SPLIT, 0), x @ counts)
-    np.testing.assert_allclose(control.features(SPLIT, 1), x @ (counts > 0))
+    expected = [uniform, np.divide(uniform, counts, out=np.zeros_like(counts), where=counts > 0), counts, counts > 0]
+    assert len(control.names(SPLIT)) == len(expected)
+    for place, operator in enumerate(expected):
+        np.testing.assert_allclose(control.features(SPLIT, place), x @ operator)
 
 
 def test_an_unknown_control_is_refused(candidates):
