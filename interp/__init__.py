@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from interp.extraction.algorithm import CompactAlgorithm
     from interp.extraction.operators import Operator
+    from interp.probing.screen import ProbeResult, probe
     from interp.scgpt.load import load_model
     from interp.scgpt.model import HookedScGPT
     from interp.scgpt.tokens import GeneTokens
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "IntegrityError": "interp.errors",
     "InterpError": "interp.errors",
     "Operator": "interp.extraction.operators",
+    "ProbeResult": "interp.probing.screen",
     "StageGraph": "interp.biology",
     "StoreError": "interp.errors",
     "UnfinishedError": "interp.errors",
@@ -58,6 +60,7 @@ _MODULE_OF = {
     "discover": "interp.discover",
     "extract": "interp.discover",
     "load_model": "interp.scgpt.load",
+    "probe": "interp.probing.screen",
     "read_cells": "interp.cells",
     "simulate": "interp.simulate",
 }
@@ -75,6 +78,7 @@ __all__ = [
     "IntegrityError",
     "InterpError",
     "Operator",
+    "ProbeResult",
     "StageGraph",
     "StoreError",
     "UnfinishedError",
@@ -84,6 +88,7 @@ __all__ = [
     "discover",
     "extract",
     "load_model",
+    "probe",
     "read_cells",
     "simulate",
 ]

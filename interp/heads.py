@@ -12,14 +12,14 @@ import numpy as np
 from interp.errors import InputError
 from interp.runs.files import write_csv
 from interp.runs.seeds import stream
-from interp.stats import benjamini_hochberg, bootstrap_interval, null_floor, permutation_p
+from interp.stats import benjamini_hochberg, bootstrap_interval, null_floor, permutation_p, tied_with_best
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable
 
     import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
 # "select": measured on training donors, used to choose; "score": measured on donors that took no part in the choice.
 ROLES = ("select", "score")
@@ -138,35 +138,6 @@ def write_head_tables(scores: pd.DataFrame, folder: str | os.PathLike[str]) -> t
     """Write `scores.csv` and its wide view `heads.csv` into a folder; returns both paths."""
     folder = Path(folder)
     return write_csv(folder / "scores.csv", scores), write_csv(folder / "heads.csv", head_table(scores))
-
-
-def tied_with_best(values: ArrayLike, floors: ArrayLike) -> NDArray:
-    """Tell which scores are so near the best one that chance alone could have ranked them the other way.
-
-    Parameters
-    ----------
-    values
-        Scores, (candidate,); NaN where not computable.
-    floors
-        Difference that chance makes, (candidate,). That of the best one counts, the largest where several are exactly
-        equal; NaN there ties nothing.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (candidate,), the best one among them; False throughout when it stands alone.
-
-    Examples
-    --------
-    >>> tied_with_best([0.5, 0.46, 0.3], [0.05, 0.05, 0.05]).tolist()
-    [True, True, False]
-    """
-    values, floors = np.asarray(values, dtype=np.float64), np.asarray(floors, dtype=np.float64)
-    if not np.isfinite(values).any():
-        return np.zeros(len(values), dtype=bool)
-    best = np.nanmax(values)
-    near = values >= best - np.max(floors[values == best])
-    return near & (near.sum() > 1)
 
 
 def head_of(name: str) -> tuple[int, int] | None:

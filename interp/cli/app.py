@@ -17,6 +17,7 @@ from interp.cli.geometry import geometry
 from interp.cli.model import model_app
 from interp.cli.power import power
 from interp.cli.pretrain import pretrain
+from interp.cli.probe import probe
 from interp.cli.simulate import simulate
 from interp.cli.transform import transform
 from interp.errors import CheckpointError, DownloadError, IntegrityError, InterpError, StoreError, UnfinishedError
@@ -37,7 +38,7 @@ app = typer.Typer(
     "model, and measure, beside matched controls, whether the model deserves the credit. Start with: interp discover",
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 refused artifact or checkpoint, 5 stopped and resumable.",
 )
-for verb in (discover, extract, geometry, capture, transform, power, simulate, pretrain):
+for verb in (discover, extract, probe, geometry, capture, transform, power, simulate, pretrain):
     app.command()(verb)
 app.add_typer(model_app, name="model")
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interp.biology.pairs import PAIRS
 from interp.evidence.fits import span_of
 from interp.extraction.folds import Fold, held_out_rows
 from interp.extraction.let import LetProblem
-from interp.extraction.readout import N_HIDDEN, PAIRS, fit_readouts, readout_labels
+from interp.extraction.readout import N_HIDDEN, fit_readouts, readout_labels
 from interp.runs.progress import progress
 from interp.runs.seeds import stream
 from interp.stats import bootstrap_interval
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from interp.biology.pairs import Pairs
     from interp.evidence.arms import Settings
     from interp.evidence.fits import Solver
     from interp.evidence.panel import FloatArray, Panel
-    from interp.extraction.readout import Pairs
     from interp.extraction.runner.algorithm import Readout
     from interp.stats import Split
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from interp.biology.pairs import PAIRS
 from interp.errors import InputError
 from interp.extraction.contrasts import Contrasts
 from interp.extraction.folding import fold
 from interp.extraction.let import LetProblem, fit_let
-from interp.extraction.readout import PAIRS
 from interp.extraction.span import SpanBasis
 from interp.runs.progress import progress
 from interp.runs.seeds import stream
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from interp.biology import Ruler, StageGraph
+    from interp.biology.pairs import Pairs
     from interp.cells.anchors import Anchors
     from interp.extraction.contrasts import Contrast
     from interp.extraction.operator import Operator
-    from interp.extraction.readout import Pairs
 
 logger = logging.getLogger(__name__)
 

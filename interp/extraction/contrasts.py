@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interp.biology.pairs import side_of
 from interp.extraction.readout import MAX_ITER, MIN_CELLS_PER_CLASS, RIDGE
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from interp.extraction.readout import Pairs
+    from interp.biology.pairs import Pairs
 
 STAGE_AXIS, PSEUDOTIME, DEPTH = "stage axis", "pseudotime", "depth"
 REST = "rest"
@@ -88,7 +89,7 @@ class Contrasts:
         if (depth := _depth(latents, obs["depth"].to_numpy(dtype=np.float64))) is not None:
             yield Contrast(DEPTH, "axis", "shallow", "deep"), depth
         for name, sides in self.pairs.items():
-            classes, coef = _logistic(latents, _side_of(obs, sides, self.candidates), tuple(sides))
+            classes, coef = _logistic(latents, side_of(obs, sides, self.candidates), tuple(sides))
             if len(classes) == 2:
                 yield Contrast(name, "pair", *classes), coef[0]
         labels = _labels(obs["branch"])
@@ -164,13 +165,3 @@ def _gradient(latents: NDArray, root: NDArray) -> NDArray:
 def _labels(column: pd.Series) -> NDArray:
     values = column.astype(object)
     return values.where(values.notna(), None).to_numpy(dtype=object)
-
-
-def _side_of(obs: pd.DataFrame, sides: Mapping[str, Sequence[str]], candidates: Mapping[str, Sequence[str]]) -> NDArray:
-    """Side of each row, by its stage, its branch or all stages that its cell type may be; None elsewhere."""
-    found = np.full(len(obs), None, dtype=object)
-    for side, names in sides.items():
-        within = {label for label, stages in candidates.items() if stages and set(stages) <= set(names)}
-        member = obs["stage"].isin(names) | obs["branch"].isin(names) | obs["cell_type"].isin(within)
-        found[member.to_numpy(dtype=bool)] = side
-    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interp.biology.pairs import PAIRS, side_of
 from interp.errors import InputError
 from interp.extraction.folds import Fold, held_out_rows
 from interp.extraction.runner.algorithm import Readout
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    Pairs = Mapping[str, Mapping[str, Sequence[str]]]
+    from interp.biology.pairs import Pairs
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +39,6 @@ MAX_ITER = 1000
 MAX_ITER_HIDDEN = 200
 # Units of a two-layer readout's hidden layer: of ten latents and seven branches 295 numbers, against 77 linear ones.
 N_HIDDEN = 16
-# The pairs of the paper's benchmark (arXiv:2603.10261); a side lists stages or branches, the second is positive.
-PAIRS: Pairs = {
-    "CD4/CD8": {"CD4": ("naive CD4 T", "memory CD4 T", "Treg"), "CD8": ("naive CD8 T", "memory CD8 T")},
-    "monocyte/macrophage": {
-        "monocyte": ("classical monocyte", "non-classical monocyte"),
-        "macrophage": ("macrophage",),
-    },
-}
 
 
 def fit_readouts(
@@ -121,7 +114,7 @@ def readout_labels(obs: pd.DataFrame, pairs: Pairs, candidates: Mapping[str, Seq
     """
     labels = {name: _labels(obs, name) for name in ("stage", "branch")}
     labels["depth"] = obs["depth"].to_numpy(dtype=np.float64)
-    return labels | {name: _side_of(obs, sides, candidates) for name, sides in pairs.items()}
+    return labels | {name: side_of(obs, sides, candidates) for name, sides in pairs.items()}
 
 
 def fit_classes(
@@ -292,18 +285,6 @@ def _checked(latents: NDArray, obs: pd.DataFrame, pairs: Pairs) -> NDArray:
 def _labels(obs: pd.DataFrame, column: str) -> NDArray:
     values = obs[column].astype(object)
     return values.where(values.notna(), None).to_numpy(dtype=object)
-
-
-def _side_of(obs: pd.DataFrame, sides: Mapping[str, Sequence[str]], candidates: Mapping[str, Sequence[str]]) -> NDArray:
-    """Name of each row's side by its stage, its branch, or all stages that its cell type may be; None elsewhere."""
-    found = np.full(len(obs), None, dtype=object)
-    stage, branch, cell_type = (_labels(obs, column) for column in ("stage", "branch", "cell_type"))
-    for side, names in sides.items():
-        held = set(names)
-        within = {label for label, stages in candidates.items() if stages and set(stages) <= held}
-        rows = [s in held or b in held or c in within for s, b, c in zip(stage, branch, cell_type, strict=True)]
-        found[np.array(rows, dtype=bool)] = side
-    return found
 
 
 def _draw(members: Sequence[NDArray], name: str, seed: int) -> list[NDArray]:

@@ -10,6 +10,7 @@ from interp.figures.factors import factor_impact, factor_loadings, impact_concen
 from interp.figures.files import save
 from interp.figures.gates import gate_board
 from interp.figures.heads import head_heatmap
+from interp.figures.layers import layer_curve
 from interp.figures.look import BRANCH_COLOURS, branch_colours, donor_looks, study_markers, style
 from interp.figures.manifold import latent_manifold
 from interp.figures.manifold3d import latent_manifold_3d
@@ -39,6 +40,7 @@ __all__ = [
     "impact_concentration",
     "latent_manifold",
     "latent_manifold_3d",
+    "layer_curve",
     "learning_curve",
     "null_distribution",
     "power_curve",

@@ -47,13 +47,15 @@ def head_heatmap(
     metric: str,
     target: str | None = None,
     role: str | None = None,
+    alpha: float | None = None,
     label: str | None = None,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a score as layers x heads, ties hatched, the null and its floor marked on the colour bar.
 
-    Heads within the best one's floor are tied with it, and then none is framed as the best.
+    Heads within the best one's floor are tied with it, and then none is framed as the best. With `alpha` the heads that
+    are not significant are hatched in place of the ties.
 
     A head with several operators (kinds, orientations) shows one of them, and the note says so: for held-out scores
     the one that is best on the training donors where the table has those, otherwise the best one.
@@ -69,6 +71,8 @@ def head_heatmap(
     target, role
         Which target and role ("score": held-out donors, "select": training donors). Without a role "score" is drawn
         where it exists.
+    alpha
+        Level of the column q that a head must stay under.
     label
         Name of the score with its unit on the colour bar; default the metric's name.
     title
@@ -101,12 +105,15 @@ def head_heatmap(
         cell = min(0.42, (width - 1.2) / n_heads)
         ax = axes_for(ax, width, max(1.5, cell * n_layers * 0.8 + 1.35))
         image = ax.imshow(np.ma.masked_invalid(scores), norm=_range(scores, null_mean, floor), aspect="auto")
-        _mark(ax, image, scores, tied)
+        weak = None if alpha is None else _weak(best, scores.shape, alpha)
+        _mark(ax, image, scores, tied, weak)
         _ticks(ax, n_layers, n_heads)
         _mark_null(side_bar(ax, image), label, null_mean, floor)
         default = f"{without_unit(label)} of every head"
-        handles = _legend(scores, tied, null_mean, floor)
-        surround(ax, default if title is None else title, _note(rows, best, scores, tied, chosen=chosen), handles)
+        handles = _legend(scores, tied, null_mean, floor, weak=weak, alpha=alpha)
+        note = _note(rows, best, scores, tied, chosen=chosen)
+        note += "" if weak is None else f", {int((~weak).sum())} of {weak.size} heads with q < {alpha:g}"
+        surround(ax, default if title is None else title, note, handles)
     return ax
 
 
@@ -167,7 +174,16 @@ def _range(scores: np.ndarray, null_mean: float, floor: float) -> Normalize:
     return Normalize(low, high) if high > low else Normalize(low - 0.5, high + 0.5)
 
 
-def _mark(ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray) -> None:
+def _weak(best: pd.DataFrame, shape: tuple[int, ...], alpha: float) -> np.ndarray:
+    require_columns(best, ["q"], what="The table of scores")
+    weak = np.ones(shape, dtype=bool)
+    weak[best["layer"], best["head"]] = ~(pd.to_numeric(best["q"], errors="coerce") < alpha)
+    return weak
+
+
+def _mark(
+    ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray, weak: np.ndarray | None = None
+) -> None:
     numbers = scores.size <= MOST_NUMBERS
     single = np.isfinite(scores).any() and not tied.any()
     best = np.unravel_index(np.nanargmax(scores), scores.shape) if single else None
@@ -177,7 +193,7 @@ def _mark(ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray)
         ink = "white" if dark else INK
         if missing:
             ax.add_patch(Rectangle(corner, 1, 1, facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0))
-        elif tied[layer, head]:
+        elif (tied if weak is None else weak)[layer, head]:
             look = {"hatchcolor": (*((1, 1, 1) if dark else (0, 0, 0)), 0.35)}
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, hatch=TIE_HATCH, lw=0, **look))
         if (layer, head) == best:
@@ -206,11 +222,22 @@ def _mark_null(bar: Colorbar, label: str, null_mean: float, floor: float) -> Non
             bar.ax.add_patch(Rectangle((0, null_mean), 1, floor, fill=False, lw=0, **look))
 
 
-def _legend(scores: np.ndarray, tied: np.ndarray, null_mean: float, floor: float) -> list[Line2D | Patch]:
+def _legend(
+    scores: np.ndarray,
+    tied: np.ndarray,
+    null_mean: float,
+    floor: float,
+    *,
+    weak: np.ndarray | None = None,
+    alpha: float | None = None,
+) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
-    if tied.any():
+    if weak is not None and (weak & np.isfinite(scores)).any():
+        words = f"not significant (q \u2265 {alpha:g})"
+        handles.append(Patch(facecolor="white", edgecolor=INK, hatch=TIE_HATCH, lw=0.4, label=words))
+    if tied.any() and weak is None:
         handles.append(Patch(facecolor="white", edgecolor=INK, hatch=TIE_HATCH, lw=0.4, label="tied within the floor"))
-    elif np.isfinite(scores).any():
+    elif np.isfinite(scores).any() and not tied.any():
         handles.append(Patch(facecolor="white", edgecolor=REFERENCE, lw=1.2, label="best head"))
     if not np.isfinite(scores).all():
         handles.append(Patch(facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0.4, label="not computable"))

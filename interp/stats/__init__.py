@@ -9,7 +9,7 @@ from interp.stats.donor_tests import (
     sign_flip,
     smallest_sign_flip_p,
 )
-from interp.stats.floor import null_floor
+from interp.stats.floor import null_floor, tied_with_best
 from interp.stats.power import detectable_effect, donors_needed, equivalence_interval, sign_flip_power
 from interp.stats.splits import Split, donor_folds, leave_one_donor_out
 
@@ -29,4 +29,5 @@ __all__ = [
     "sign_flip",
     "sign_flip_power",
     "smallest_sign_flip_p",
+    "tied_with_best",
 ]

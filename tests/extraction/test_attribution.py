@@ -3,12 +3,12 @@ import pandas as pd
 import pytest
 
 from interp.biology import StageGraph
+from interp.biology.pairs import PAIRS
 from interp.cells.anchors import Anchors
 from interp.errors import InputError
 from interp.extraction.attribution import attribution
 from interp.extraction.contrasts import DEPTH, PSEUDOTIME, STAGE_AXIS, Contrasts, _gradient
 from interp.extraction.operator import Operator
-from interp.extraction.readout import PAIRS
 
 GRAPH = StageGraph.hematopoiesis()
 STAGES = (

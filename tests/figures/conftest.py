@@ -194,3 +194,23 @@ def effects() -> pd.DataFrame:
         for name, effect, draws, p in zip(controls, values, (1, 20, 20), (0.2, 0.048, 0.048), strict=True)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def probes() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Three layers and two heads each of a probe, and four baselines of which one is untrained."""
+    rows = []
+    for layer in range(3):
+        value = 0.6 + 0.05 * layer
+        place = {"layer": layer, "head": None, "name": f"L{layer}.resid_post", "site": "resid_post", "value": value}
+        rows.append(place)
+        for head in range(2):
+            name = f"L{layer}H{head}.z"
+            rows.append({"layer": layer, "head": head, "name": name, "site": "z", "value": value + 0.04 * head})
+    table = pd.DataFrame(rows).assign(metric="auroc", target="branch", role="score", n_donors=5, null_mean=0.52)
+    table = table.assign(lo=table["value"] - 0.05, hi=table["value"] + 0.05, q=np.linspace(0.2, 0.001, 9), floor=0.02)
+    named = {"raw log1p": (None, 0.9), "PCA-10": (None, 0.8), "untrained L0.resid_post": (0, 0.55)}
+    named["untrained L1.resid_post"] = (1, 0.55)
+    baselines = pd.DataFrame(
+        [{"name": name, "layer": layer, "head": None, "value": value} for name, (layer, value) in named.items()]
+    )
+    return table.astype({"layer": "Int64", "head": "Int64"}), baselines.assign(metric="auroc", target="branch")

@@ -40,6 +40,8 @@ FIGURES: dict[str, Callable[..., Axes]] = {
     "heads": lambda **k: figures.head_heatmap(made.scores(), metric="order", **k),
     "heads 12 x 8": lambda **k: figures.head_heatmap(made.scores(12, 8), metric="order", label="order (Spearman)", **k),
     "heads 12 x 16": lambda **k: figures.head_heatmap(made.scores(12, 16), metric="order", **k),
+    "heads, significance": lambda **k: figures.head_heatmap(made.probes()[0], metric="auroc", alpha=0.05, **k),
+    "layers": lambda **k: figures.layer_curve(*made.probes(), metric="auroc", **k),
     "manifold": lambda **k: figures.latent_manifold(LATENTS, OBS, GRAPH, note="order 0.4, p = 0.005", **k),
     "manifold by donor": lambda **k: figures.latent_manifold(LATENTS, OBS, GRAPH, colour="donor", **k),
     "gates": lambda **k: figures.gate_board(made.gates(), **k),

@@ -70,6 +70,20 @@ def test_null_and_floor_are_marked_on_the_colour_bar():
     assert "null mean 0.02" in words(ax)
 
 
+def test_heads_above_the_level_are_hatched_in_place_of_ties():
+    table = scores().assign(q=[0.2, 0.01] * 6 + [0.04] * 13)
+    best = table[table["name"] == "mean out"]
+    ax = head_heatmap(best, metric="order", alpha=0.05)
+    weak = {(int(row["layer"]), int(row["head"])) for _, row in best.iterrows() if row["q"] >= 0.05}
+    assert 0 < len(weak) < 12
+    assert hatched(ax, "////") == weak
+    assert f"{12 - len(weak)} of 12 heads with q < 0.05" in text_of(ax, "note")
+    assert "not significant (q \u2265 0.05)" in words(ax)
+    assert "tied within the floor" in text_of(ax, "note")
+    with pytest.raises(InputError, match="lacks the column"):
+        head_heatmap(scores(), metric="order", alpha=0.05)
+
+
 def test_heads_without_a_value_are_crossed_out_and_named():
     table = scores()
     table.loc[table["head"] == 1, "value"] = np.nan
