@@ -29,6 +29,8 @@ COLUMNS = (
     "null_mean", "null_sd", "floor", "tied", "status",
 )  # fmt: skip
 SERIES = ["metric", "target", "role"]
+# Columns of the long table that the wide one keeps of the score that counts.
+DETAILS = ("lo", "hi", "q", "floor", "tied")
 NOT_COMPUTABLE, OK = "not computable", "ok"
 _HEAD = re.compile(r"L(\d+)H(\d+)(?![0-9])")
 
@@ -96,18 +98,20 @@ def head_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Build the wide view, `heads.csv`: one row per head, the best of its operators for each metric and target.
 
     Which operator of a head counts is decided by its ``select`` score where there is one, so that a held-out score is
-    never the best of several.
+    never the best of several. Rows of whole layers, such as probes of the residual stream, have no place here.
 
     Parameters
     ----------
     scores
-        From `score_table`.
+        From `score_table`, or in its form.
 
     Returns
     -------
     pandas.DataFrame
-        Columns layer, head, name (``L2H5``; ``drift`` for the pooled drift), then per metric and
-        target ``<metric>.<target>.operator``, ``.select``, ``.score`` and ``.tied`` as far as there are such scores.
+        Columns layer, head, name (``L2H5``; ``drift`` for the pooled drift), then per metric and target, as far as
+        there are such scores, ``<metric>.<target>.operator`` (what stands for the head), ``.select`` and ``.score``;
+        and of the held-out score, or of ``select`` where there is none, ``.lo``, ``.hi``, ``.q``, ``.floor``, ``.tied``
+        and ``.rank`` (1 is the best).
 
     Raises
     ------
@@ -117,6 +121,7 @@ def head_table(scores: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     _require(scores, ["name", "layer", "head", *SERIES, "value", "tied"], "The table of scores")
+    scores = scores[scores["head"].notna() | scores["layer"].isna()]
     owner = scores["name"].map(_owner)
     heads = scores.assign(owner=owner).drop_duplicates("owner").sort_values(["layer", "head", "owner"])
     wide = heads[["layer", "head"]].assign(name=heads["owner"]).set_index("name", drop=False)
@@ -130,8 +135,37 @@ def head_table(scores: pd.DataFrame) -> pd.DataFrame:
             if not part.empty:
                 columns[f"{stem}.{role}"] = chosen.map(part["value"])
         deciding = rows[rows["role"] == ("score" if (rows["role"] == "score").any() else "select")].set_index("name")
-        columns[f"{stem}.tied"] = chosen.map(deciding["tied"])
+        columns |= {f"{stem}.{name}": chosen.map(deciding[name]) for name in DETAILS if name in deciding}
+        columns[f"{stem}.rank"] = chosen.map(deciding["value"]).rank(ascending=False, method="min").astype("Int64")
     return pd.concat([wide, pd.DataFrame(columns)], axis=1).loc[wide.index].reset_index(drop=True)
+
+
+def best_heads(table: pd.DataFrame, n: int, *, by: str) -> list[tuple[int, int]]:
+    """Name the best heads of a head table.
+
+    Parameters
+    ----------
+    table
+        From `head_table`, or `heads.csv` read again.
+    n
+        Heads wanted.
+    by
+        Column that ranks them, higher is better, such as ``"order.stage.select"``.
+
+    Returns
+    -------
+    list of tuple of int
+        (layer, head), best first, at most `n`; heads without a number there are left out.
+
+    Raises
+    ------
+    InputError
+        There is no such column.
+    """
+    _require(table, ["layer", "head", by], "The head table")
+    known = table[table["head"].notna() & table[by].notna()]
+    ranked = known.sort_values([by, "layer", "head"], ascending=[False, True, True], kind="stable").head(n)
+    return [(int(layer), int(head)) for layer, head in zip(ranked["layer"], ranked["head"], strict=True)]
 
 
 def write_head_tables(scores: pd.DataFrame, folder: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from interp.errors import InputError
-from interp.heads import COLUMNS, head_of, head_table, score_table, tied_with_best, write_head_tables
+from interp.heads import COLUMNS, best_heads, head_of, head_table, score_table, tied_with_best, write_head_tables
 from interp.stats import null_floor
 
 
@@ -124,6 +124,36 @@ def test_wide_view_scores_the_operator_that_selection_chose():
 def test_layers_and_heads_are_ordered_as_numbers():
     names = ["L10H0.mean.out", "L2H11.mean.out", "L2H3.mean.out"]
     assert list(head_table(score_table(table(*[rows(n, [0.1]) for n in names])))["name"]) == ["L2H3", "L2H11", "L10H0"]
+
+
+def test_wide_view_keeps_interval_floor_and_rank_of_the_held_out_score_and_no_layers():
+    scores = score_table(
+        table(
+            rows("L0H0.z", [0.1, 0.3], role="select"),
+            rows("L0H0.z", [0.4, 0.6]),
+            rows("L0H1.z", [0.7, 0.9]),
+            rows("L0.resid_post", [0.99, 0.99]),
+            rows("L1H0.z", [np.nan]),
+        ).assign(metric="balanced_accuracy"),
+        floor=0.05,
+    )
+    layer = scores["name"].eq("L0.resid_post")
+    scores.loc[layer, "layer"], scores.loc[~layer, "q"] = 0, 0.01
+    wide = head_table(scores).set_index("name")
+    assert list(wide.index) == ["L0H0", "L0H1", "L1H0"]
+    found = wide.filter(like="balanced_accuracy.stage.").rename(columns=lambda name: name.rsplit(".", 1)[1])
+    assert found["rank"].tolist() == [2, 1, pd.NA]
+    assert found.loc["L0H1", ["score", "floor", "q"]].tolist() == [pytest.approx(0.8), 0.05, 0.01]
+    assert found.loc["L0H1", "lo"] == pytest.approx(0.7)
+
+
+def test_the_best_heads_are_read_from_the_wide_view():
+    parts = [rows(f"L{i}H0.z", [value]) for i, value in enumerate([0.2, np.nan, 0.9, 0.2])]
+    wide = head_table(score_table(table(*parts, rows("drift.mean.out", [1.0]))))
+    assert best_heads(wide, 9, by="order.stage.score") == [(2, 0), (0, 0), (3, 0)]
+    assert best_heads(wide, 1, by="order.stage.score") == [(2, 0)]
+    with pytest.raises(InputError, match="order.stage.select"):
+        best_heads(wide, 1, by="order.stage.select")
 
 
 def test_both_tables_are_written(tmp_path):

@@ -7,6 +7,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from interp import evidence
 from interp.biology import map_labels, marker_programs
@@ -22,9 +23,10 @@ from interp.evidence.readouts import readout_table, readout_values
 from interp.extraction.attribution import attribution
 from interp.extraction.factor_programs import program_table_of
 from interp.extraction.factors import Factors, factor_genes
-from interp.extraction.library import best_heads, operator_library
+from interp.extraction.library import operator_library
 from interp.extraction.operators import operator_table
 from interp.extraction.weight_operators import ModelWeights
+from interp.heads import best_heads
 from interp.report.extraction import draw_extraction, write_extraction
 from interp.runs.files import new_folder, write_csv
 
@@ -82,7 +84,7 @@ class Extraction(Job):
     def _keep_operators(self) -> None:
         source, choice = self.campaign.source, self.choices[evidence.WHOLE]
         candidates = source.operators(self.panel.whole)
-        heads = best_heads(candidates, choice.scores, self.settings.top_heads)
+        heads = best_heads(pd.read_csv(self.path / "heads.csv"), self.settings.top_heads, by=f"{evidence.ORDER}.stage.select")
         genes = source.genes[evidence.WHOLE]
         own = reduce(add, self.attention.of(self.model, "attention of the best heads", heads=heads).values())
         library = operator_library(

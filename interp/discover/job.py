@@ -18,6 +18,7 @@ from interp.cells.panel import expression, measured_genes
 from interp.discover.attention import FoldAttention
 from interp.discover.panels import Panels, without_stages
 from interp.discover.plan import check_ruler, disjoint_report, label_report, plan_genes, plan_splits
+from interp.discover.screens import HeadScreens
 from interp.extraction.crossfit import CrossFit
 from interp.extraction.final import FinalFit
 from interp.extraction.weight_operators import needed_weights
@@ -79,6 +80,7 @@ class Job:
             panels.internal, self.splits, union, settings.attention_cells, settings.seed, settings.kinds
         )
         self.weights = needed_weights(model, union, settings.kinds)
+        self.screens = HeadScreens(model, panels.internal, settings, self.path)
         self.identity = {"model_sha256": model_sha256(model), "panels": self.panels.hashes}
         self._known: dict[str, Any] = {**self.identity, "graph": graph.to_frame().to_dict("list")}
         self._known["ruler"] = ruler.identity
@@ -91,6 +93,9 @@ class Job:
         self._known["attention_parts"] = self.attention.parts
         do("attention", ["attention.zarr"], self._sum_attention, ["attention_cells"])
         do("heads", ["choices.json", "head_scores.csv"], self._scan_heads, ["kinds"])
+        probes = ["activations.zarr", "probes.csv", "probe_baselines.csv"]
+        do("probes", probes, self.screens.probe, ["probe_cells", "probe_draws"])
+        do("ablation", ["ablation.csv", "used.json"], self._ablate_heads, ["ablation_cells"])
         controls = ["controls.csv", "order.csv", "head_nulls.csv"]
         do("controls", controls, self._measure_controls, ["draws", "untrained_draws"])
         do("head tables", ["scores.csv", "heads.csv"], self._tabulate_heads)
@@ -159,6 +164,15 @@ class Job:
         write_csv(self.path / "head_scores.csv", scores)
         write_json(self.path / "choices.json", {split: asdict(choice) for split, choice in found.items()})
 
+    def _ablate_heads(self) -> None:
+        """Ablate every head, and for each donor those that its split chose without it."""
+        named = {
+            donor: self.campaign.source.operators(split)[self.choices[split.id].index].heads
+            for split in self.splits
+            for donor in split.test_donors
+        }
+        self.screens.ablate(named)
+
     # -- evidence ----------------------------------------------------------------------------------------------------
 
     def _correlation(self, split: Split) -> np.ndarray:
@@ -201,7 +215,7 @@ class Job:
         scores = scores[scores["split"] != evidence.WHOLE] if self.splits else scores
         nulls = nulls.groupby(["name", "role", "draw"])["value"].mean().reset_index()
         table = score_table(scores.assign(**series), nulls=nulls.assign(**series), seed=self.settings.seed)
-        write_head_tables(table, self.path)
+        write_head_tables(pd.concat([table, self.screens.scores()], ignore_index=True), self.path)
 
     def _measure_nulls(self) -> None:
         settings = self.settings
@@ -335,6 +349,7 @@ class Job:
         if self.splits:
             families = evidence.null_families(self.panel)
             judged = evidence.verdict(table, nulls=families, headroom=self._headroom(), seed=self.settings.seed)
+        judged["used"] = json.loads((self.path / "used.json").read_text())
         write_json(self.path / "verdict.json", judged)
 
     def _export(self) -> None:

@@ -35,6 +35,10 @@ class DiscoverSettings:
         Random stagings of the negative control.
     final_starts
         Starts of the exported fit.
+    probe_cells, ablation_cells
+        Cells on which every layer and head is probed, and heads are ablated (arXiv:2603.10261: 600).
+    probe_draws
+        Draws of the probes' control task.
     kinds
         Kinds of operators among which each split chooses (`interp.extraction.kinds`); the untrained models and the
         random controls choose among as many of the same.
@@ -51,6 +55,9 @@ class DiscoverSettings:
     gate_nulls: int = 20
     negative_draws: int = 50
     final_starts: int = 5
+    probe_cells: int = 600
+    ablation_cells: int = 600
+    probe_draws: int = 40
     kinds: tuple[str, ...] = DEFAULT_KINDS
 
     def __post_init__(self) -> None:

@@ -17,33 +17,6 @@ if TYPE_CHECKING:
     from interp.extraction.operator import Operator
     from interp.extraction.weight_operators import ModelWeights
 
-Head = tuple[int, int]
-
-
-def best_heads(operators: Sequence[Operator], scores: Sequence[float], n: int) -> list[Head]:
-    """Rank heads by the best score of their operators.
-
-    Parameters
-    ----------
-    operators
-        Candidates; those of several heads or of none are passed over.
-    scores
-        Selection score of each, (operator,); NaN where not computable.
-    n
-        Heads wanted.
-
-    Returns
-    -------
-    list of tuple of int
-        (layer, head), best first, at most `n`; heads without any score are left out.
-    """
-    best: dict[Head, float] = {}
-    for operator, score in zip(operators, scores, strict=True):
-        if len(operator.heads) == 1 and score == score:
-            best[operator.heads[0]] = max(best.get(operator.heads[0], float("-inf")), float(score))
-    return sorted(best, key=lambda head: (-best[head], head))[:n]
-
-
 def operator_library(
     candidates: Sequence[Operator],
     scores: Sequence[float],
