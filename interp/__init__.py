@@ -97,6 +97,7 @@ __all__ = [
 # Packages that `import interp` alone makes reachable, as in `interp.figures.gate_board`.
 _PACKAGES = frozenset(
     {
+        "ablation",
         "baselines",
         "biology",
         "cells",
