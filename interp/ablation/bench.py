@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -137,10 +137,10 @@ class Bench:
             return replacement
         key = replacement, masked
         if key not in self._replacements:
-            self._replacements[key] = self._made(replacement, self.masked if masked else self.tokens)
+            self._replacements[key] = self._made(replacement, self.cells(masked=masked))
         return self._replacements[key]
 
-    def _made(self, name: str, tokens: Any) -> Replacement:
+    def _made(self, name: str, tokens: GeneTokens) -> Replacement:
         check_replacement(name)
         column = self.settings.probes.cell_type
         if name in (TYPE_MEAN, RESAMPLE_SAME, RESAMPLE_OTHER) and column not in self.obs:
@@ -193,12 +193,12 @@ class Bench:
         sets = [check_heads(self.model.config, heads) for heads in sets]
         chosen = self.effects if effects is None else tuple(effects)
         kinds = [kind for kind in (False, True) if any(effect.masked == kind for effect in chosen)]
-        total = len(sets) * sum(len(self._tokens(masked=kind)) for kind in kinds)
+        total = len(sets) * sum(len(self.cells(masked=kind)) for kind in kinds)
         found: dict[int, list[Drops]] = {}
         with progress(total=total, description=description, unit="cell") as bar:
             for kind in kinds:
                 own = {place: effect for place, effect in enumerate(chosen) if effect.masked == kind}
-                tokens = self._tokens(masked=kind)
+                tokens = self.cells(masked=kind)
                 ready = self.given(replacement, masked=kind)
                 readings = exact_readings(
                     self.model, tokens, sets, ready, Reader(own, every=choose), progress=bar.update
@@ -207,7 +207,14 @@ class Bench:
                     found[place] = _drops(effect, readings.base[str(place)], readings.ablated[str(place)])
         return [drops for place in sorted(found) for drops in found[place]]
 
-    def _tokens(self, *, masked: bool) -> GeneTokens:
+    def cells(self, *, masked: bool) -> GeneTokens:
+        """Return the tokens, plain or masked.
+
+        Raises
+        ------
+        InputError
+            There are none with masked values.
+        """
         tokens = self.masked if masked else self.tokens
         if tokens is None:
             msg = "these cells were not given masked values; ask for the effect 'masked_loss' from the start"
@@ -256,7 +263,5 @@ def _drops(effect: Effect, base: NDArray, ablated: NDArray) -> list[Drops]:
     for metric in effect.metrics:
         scores = np.array([one[metric] for one in without]).reshape(len(without), *intact[metric].shape)
         drop = intact[metric] - scores  # (set, slot, donor)
-        found.append(
-            Drops(metric, effect.target, effect.donors, fold, intact[metric][0], drop[:, 0], drop[:, 1:])
-        )
+        found.append(Drops(metric, effect.target, effect.donors, fold, intact[metric][0], drop[:, 0], drop[:, 1:]))
     return found

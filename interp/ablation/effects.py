@@ -49,8 +49,11 @@ class Effect(Protocol):
         The metric that is a weighted mean over cells of `objective`; None where there is none.
     """
 
-    target: str
-    masked: bool
+    @property
+    def target(self) -> str: ...  # noqa: D102
+
+    @property
+    def masked(self) -> bool: ...  # noqa: D102
 
     @property
     def donors(self) -> tuple[str, ...]: ...  # noqa: D102

@@ -162,7 +162,7 @@ def head_set_null(
     metric = metric or effect.metrics[0]
     loss = next((other for other in bench.effects if MASKED_LOSS in other.metrics), None)
     if loss is None or not effect.target:
-        msg = "the null of head sets needs a readout and the masked-value loss; give readout= and effects=('masked_loss',)"
+        msg = "the null of head sets needs a readout and the masked-value loss; give readout= and effects='masked_loss'"
         raise InputError(msg)
     if n_sets < 1:
         msg = f"n_sets is {n_sets}; give at least one random set"

@@ -13,6 +13,7 @@ from interp.ablation.frozen import fit_readouts
 from interp.ablation.masking import mask_tokens
 from interp.ablation.settings import N_CELLS, AblationSettings
 from interp.biology.pairs import PAIRS
+from interp.capture.embedding import cell_embeddings
 from interp.errors import InputError
 from interp.probing.given import strata_of
 from interp.probing.metrics import AUROC
@@ -21,13 +22,14 @@ from interp.probing.targets import Task, read_task
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from interp.ablation.effects import Effect
     from interp.scgpt.model import HookedScGPT
+    from interp.scgpt.tokens import GeneTokens
 
 MASKED, GATES = "masked_loss", "gates"
 # What can be judged beside readouts.
@@ -78,32 +80,18 @@ def prepare(
     """
     settings = settings or AblationSettings()
     targets = [readout] if isinstance(readout, str) else list(readout or ())
+    effects = [effects] if isinstance(effects, str) else list(effects)
     _check(cells, targets, effects, donor, n_cells)
     tasks = {name: _task(cells.obs, name, donor, settings, seed) for name in dict.fromkeys(targets)}
     ready = {name: task for name, task in tasks.items() if task.reason is None}
     drawn = {name: _even(task.donor, _class_of(task), n_cells, seed) for name, task in ready.items()}
-    run = _union([ready[name].rows[places] for name, places in drawn.items()])
+    run = _union([task.rows[drawn[name]] for name, task in ready.items()])
     if not len(run):
         run = _any_cells(cells.obs, donor, settings.probes.cell_type, n_cells, seed)
     every = _union([run, *(task.rows for task in ready.values())])
     tokens = model.tokenize(cells[every], seed=seed, max_tokens=settings.max_tokens)
-    judged: list[Effect] = []
-    own = cells[run]
-    if ready:
-        from interp.capture.embedding import cell_embeddings
-
-        embedding = cell_embeddings(model, tokens)
-        for name, task in ready.items():
-            folds = make_folds(
-                task, max_folds=settings.probes.max_folds, strata=strata_of(cells.obs, task, settings.probes.study),
-                seed=seed,
-            )  # fmt: skip
-            x = embedding[np.searchsorted(every, task.rows)]
-            frozen = fit_readouts(x, task, folds, settings.probes.penalties, scored=drawn[name])
-            rows = np.searchsorted(run, task.rows[drawn[name]])
-            first = AUROC if name in PAIRS else ""
-            judged.append(Readout(name, frozen, rows, tuple(own.obs_names), first or frozen.metrics[0]))
-    tokens = tokens[np.searchsorted(every, run)]
+    judged = _readouts(model, cells, tokens, every, run, ready, drawn, settings, seed)
+    tokens, own = tokens[np.searchsorted(every, run)], cells[run]
     codes, names = pd.factorize(own.obs[donor].astype(str), sort=True)
     masked = None
     if MASKED in effects:
@@ -111,13 +99,41 @@ def prepare(
         judged.append(MaskedValues(model, truth, tokens.cell_ids, codes.astype(np.int64), tuple(names)))
     if GATES in effects:
         judged.append(_gates(own, codes.astype(np.int64), tuple(names)))
-    left_out = [task.left_out.assign(target=name) for name, task in tasks.items()]
+    empty = pd.DataFrame(columns=["what", "reason", "n_cells", "target"])
+    left_out = [task.left_out.assign(target=name) for name, task in tasks.items() if len(task.left_out)]
     reasons = {name: task.reason for name, task in tasks.items() if task.reason is not None}
     return Bench(
-        model, own.obs.copy(), tokens, masked, tuple(judged),
-        pd.concat(left_out, ignore_index=True) if left_out else pd.DataFrame(columns=["what", "reason", "n_cells", "target"]),
-        reasons, donor, settings, seed,
+        model=model, obs=own.obs.copy(), tokens=tokens, masked=masked, effects=tuple(judged),
+        left_out=pd.concat(left_out, ignore_index=True) if left_out else empty, reasons=reasons, donor=donor,
+        settings=settings, seed=seed,
     )  # fmt: skip
+
+
+def _readouts(
+    model: HookedScGPT,
+    cells: AnnData,
+    tokens: GeneTokens,
+    every: NDArray[np.int64],
+    run: NDArray[np.int64],
+    ready: Mapping[str, Task],
+    drawn: Mapping[str, NDArray[np.int64]],
+    settings: AblationSettings,
+    seed: int,
+) -> list[Effect]:
+    """Fit the readouts of all targets on the embeddings of the rows `every`; the rows `run` are scored."""
+    if not ready:
+        return []
+    embedding, probes = cell_embeddings(model, tokens), settings.probes
+    names = tuple(cells.obs_names[run])
+    found: list[Effect] = []
+    for target, task in ready.items():
+        strata = strata_of(cells.obs, task, probes.study)
+        folds = make_folds(task, max_folds=probes.max_folds, strata=strata, seed=seed)
+        x = embedding[np.searchsorted(every, task.rows)]
+        frozen = fit_readouts(x, task, folds, probes.penalties, scored=drawn[target])
+        rows = np.searchsorted(run, task.rows[drawn[target]])
+        found.append(Readout(target, frozen, rows, names, AUROC if target in PAIRS else frozen.metrics[0]))
+    return found
 
 
 def _check(cells: AnnData, targets: list[str], effects: Sequence[str], donor: str, n_cells: int) -> None:

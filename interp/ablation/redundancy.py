@@ -70,7 +70,7 @@ class Redundancy:
         )
 
 
-def redundancy(
+def measure_redundancy(
     result: AblationResult,
     heads: Iterable[tuple[int, int]] | None = None,
     *,
@@ -137,9 +137,7 @@ class _Known:
         new = sorted(set(sets) - set(self.drop))
         if not new:
             return
-        found = self.bench.measure(
-            new, self.replacement, effects=[self.effect], choose=True, description=description
-        )
+        found = self.bench.measure(new, self.replacement, effects=[self.effect], choose=True, description=description)
         own = next(one for one in found if one.metric == self.metric)
         self.fold = own.fold
         self.drop |= dict(zip(new, own.drop, strict=True))

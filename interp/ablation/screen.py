@@ -155,10 +155,10 @@ def ablate_heads(
         msg = f"there is no method {method!r}; expected one of {', '.join(get_args(Method))}"
         raise InputError(msg)
     bench = prepare(model, cells, readout, effects=effects, donor=donor, n_cells=n_cells, settings=settings, seed=seed)
-    return screen(bench, replacement=replacement, method=method)
+    return screen_heads(bench, replacement=replacement, method=method)
 
 
-def screen(bench: Bench, *, replacement: str = MEAN, method: Method = "exact") -> AblationResult:
+def screen_heads(bench: Bench, *, replacement: str = MEAN, method: Method = "exact") -> AblationResult:
     """Ablate every head alone on a bench that stands; see `ablate_heads`."""
     heads = [head for (head,) in bench.heads]
     predicted = {} if method == "exact" else _predicted(bench, replacement)
@@ -202,9 +202,8 @@ def _predicted(bench: Bench, replacement: str) -> dict[tuple[str, str], Drops]:
     total = sum(len(bench.tokens) for _ in able)
     with progress(total=total, description="gradients", unit="cell") as bar:
         for effect in able:
-            tokens = bench.masked if effect.masked else bench.tokens
             change = gradient_readings(
-                bench.model, tokens, bench.given(replacement, masked=effect.masked), _Objective(effect),
+                bench.model, bench.cells(masked=effect.masked), bench.given(replacement, masked=effect.masked), _Objective(effect),
                 steps=bench.settings.steps, progress=bar.update,
             )  # fmt: skip
             drop = -np.nan_to_num(change).reshape(-1, change.shape[-1]).astype(np.float64) @ effect.weights().T

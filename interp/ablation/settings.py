@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interp.probing.settings import ProbeSettings
 from interp.scgpt.evaluate import MASK_SHARE
@@ -33,7 +33,7 @@ class AblationSettings:
         Points between z and its replacement over which the gradient is integrated.
     """
 
-    probes: ProbeSettings = ProbeSettings()
+    probes: ProbeSettings = field(default_factory=ProbeSettings)
     mask_share: float = MASK_SHARE
     max_tokens: int | None = None
     top: int = TOP

@@ -97,7 +97,7 @@ class Used:
         return asdict(self)
 
 
-def used(nulls: Mapping[str, HeadSetNull], *, alpha: float = ALPHA, minimum: float = MINIMUM) -> Used:
+def judge_used(nulls: Mapping[str, HeadSetNull], *, alpha: float = ALPHA, minimum: float = MINIMUM) -> Used:
     """Decide whether named heads are used.
 
     Used: under mean and under resample ablation the readout drops, and by more than under random heads of the same
