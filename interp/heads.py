@@ -122,6 +122,7 @@ def head_table(scores: pd.DataFrame) -> pd.DataFrame:
 
     _require(scores, ["name", "layer", "head", *SERIES, "value", "tied"], "The table of scores")
     scores = scores[scores["head"].notna() | scores["layer"].isna()]
+    scores = scores.assign(target=scores["target"].astype(object).where(scores["target"].notna(), ""))
     owner = scores["name"].map(_owner)
     heads = scores.assign(owner=owner).drop_duplicates("owner").sort_values(["layer", "head", "owner"])
     wide = heads[["layer", "head"]].assign(name=heads["owner"]).set_index("name", drop=False)

@@ -10,7 +10,7 @@ from interp.ablation.head_sets import check_heads
 from interp.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,25 @@ def in_every_fold(bench: Bench, effect: Effect, heads: Iterable[tuple[int, int]]
         msg = "an empty set of heads was named; give at least one (layer, head)"
         raise InputError(msg)
     return (own,) * (1 + int(getattr(effect, "fold_of_donor", np.zeros(1, np.int64)).max()))
+
+
+def by_donor(
+    bench: Bench, effect: Effect, heads: Mapping[str, Iterable[tuple[int, int]]]
+) -> tuple[ByFold, NDArray[np.int64]]:
+    """Return the different sets that were named for donors, and which of them is each donor's, (donor,).
+
+    Raises
+    ------
+    InputError
+        A donor that is scored has none, its set is empty, or a head does not exist.
+    """
+    absent = [name for name in effect.donors if not tuple(heads.get(name, ()))]
+    if absent:
+        msg = f"no heads were named for the donors {', '.join(absent)}; name some for every donor, or for all alike"
+        raise InputError(msg)
+    sets = [check_heads(bench.model.config, heads[name]) for name in effect.donors]
+    named = tuple(dict.fromkeys(sets))
+    return named, np.array([named.index(own) for own in sets])
 
 
 def chosen_heads(result: AblationResult, size: int, metric: str, target: str) -> ByFold:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import comb, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interp.ablation.bench import MEAN
-from interp.ablation.chosen import chosen_heads, in_every_fold, of_donors
+from interp.ablation.chosen import by_donor, chosen_heads, in_every_fold, of_donors
 from interp.ablation.effects import MASKED_LOSS
 from interp.ablation.settings import N_SETS
 from interp.ablation.table import set_name, summary
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from interp.ablation.chosen import ByFold
+    from interp.ablation.effects import Effect
     from interp.ablation.head_sets import HeadSet
     from interp.ablation.screen import AblationResult
 
@@ -122,7 +124,7 @@ class HeadSetNull:
 
 def head_set_null(
     result: AblationResult,
-    heads: Iterable[tuple[int, int]] | None = None,
+    heads: Iterable[tuple[int, int]] | Mapping[str, Iterable[tuple[int, int]]] | None = None,
     *,
     replacement: str = MEAN,
     size: int = 3,
@@ -137,7 +139,8 @@ def head_set_null(
     result
         From `interp.ablate_heads`, with a readout and ``"masked_loss"``.
     heads
-        Pairs (layer, head) that were named without a look at these cells' donors. When None, the `size` heads that are
+        Pairs (layer, head) that were named without a look at these cells' donors; or donor to the pairs that were named
+        without a look at it. When None, the `size` heads that are
         missed most, chosen for each fold of donors by the donors outside it.
     replacement
         How heads are ablated.
@@ -167,16 +170,16 @@ def head_set_null(
     if n_sets < 1:
         msg = f"n_sets is {n_sets}; give at least one random set"
         raise InputError(msg)
-    named = chosen_heads(result, size, metric, effect.target) if heads is None else in_every_fold(bench, effect, heads)
+    named, fold = _named(result, heads, size, metric, effect)
     draws, whole = random_sets(named, bench.model.config.n_heads, most=n_sets, seed=bench.seed)
     arms = [named, *draws]
     sets = sorted({heads for arm in arms for heads in arm})
     measured = bench.measure(sets, replacement, effects=[effect, loss], description=f"random heads, {replacement}")
     found = {(drops.metric, drops.target): drops for drops in measured}
     read, lost = found[metric, effect.target], found[MASKED_LOSS, loss.target]
-    drop = np.array([of_donors(read.drop, sets, arm, read.fold) for arm in arms])
+    drop = np.array([of_donors(read.drop, sets, arm, fold) for arm in arms])
     places = [lost.donors.index(name) for name in read.donors]
-    masked = np.array([of_donors(lost.drop[:, places], sets, arm, read.fold) for arm in arms])
+    masked = np.array([of_donors(lost.drop[:, places], sets, arm, fold) for arm in arms])
     known = np.isfinite(drop).all(axis=0) & np.isfinite(masked).all(axis=0)
     if not known.any():
         msg = f"no donor could be scored for {effect.target!r}; give more cells (n_cells=)"
@@ -185,6 +188,18 @@ def head_set_null(
     return HeadSetNull(
         named, replacement, metric, effect.target, donors, drop[:, known], masked[:, known], whole, bench.seed
     )
+
+
+def _named(
+    result: AblationResult, heads: Any, size: int, metric: str, effect: Effect
+) -> tuple[ByFold, NDArray[np.int64]]:
+    """The named sets, and which of them is each donor's."""
+    if isinstance(heads, Mapping):
+        return by_donor(result.bench, effect, heads)
+    fold = np.asarray(getattr(effect, "fold_of_donor", np.zeros(len(effect.donors), np.int64)))
+    if heads is None:
+        return chosen_heads(result, size, metric, effect.target), fold
+    return in_every_fold(result.bench, effect, heads), fold
 
 
 def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 0) -> tuple[list[ByFold], bool]:

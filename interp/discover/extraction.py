@@ -84,7 +84,8 @@ class Extraction(Job):
     def _keep_operators(self) -> None:
         source, choice = self.campaign.source, self.choices[evidence.WHOLE]
         candidates = source.operators(self.panel.whole)
-        heads = best_heads(pd.read_csv(self.path / "heads.csv"), self.settings.top_heads, by=f"{evidence.ORDER}.stage.select")
+        table = pd.read_csv(self.path / "heads.csv")
+        heads = best_heads(table, self.settings.top_heads, by=f"{evidence.ORDER}.stage.select")
         genes = source.genes[evidence.WHOLE]
         own = reduce(add, self.attention.of(self.model, "attention of the best heads", heads=heads).values())
         library = operator_library(

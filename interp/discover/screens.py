@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from interp.ablation import MEAN, RESAMPLE, ablate_heads, head_set_null, used
+from interp.ablation import ablate_heads, head_set_null, judge_used
+from interp.ablation.bench import MEAN, RESAMPLE
 from interp.ablation.used import UNDECIDED
 from interp.capture import capture
+from interp.heads import COLUMNS
 from interp.probing import ProbeSettings, probe
-from interp.runs.files import write_csv, write_json
+from interp.runs.files import new_folder, write_csv, write_json
 from interp.runs.seeds import stream
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from interp.ablation import AblationResult
     from interp.discover.settings import DiscoverSettings
     from interp.scgpt.model import HookedScGPT
 
@@ -60,11 +63,12 @@ class HeadScreens:
         """Write `probes.csv` (in the form of scores.csv) and `probe_baselines.csv`, activations beside them."""
         settings = self.settings
         cells = staged_cells(self.cells, settings.probe_cells, settings.seed)
-        activations = capture(self.model, cells, sites=SITES, seed=settings.seed, out=self.path / "activations.zarr")
-        found = probe(
-            activations, TARGET, cells=cells, model=self.model, settings=ProbeSettings(draws=settings.probe_draws),
-            seed=settings.seed,
-        )  # fmt: skip
+        with new_folder(self.path / "activations.zarr") as folder:
+            activations = capture(self.model, cells, sites=SITES, seed=settings.seed, out=folder)
+            found = probe(
+                activations, TARGET, cells=cells, model=self.model, settings=ProbeSettings(draws=settings.probe_draws),
+                seed=settings.seed,
+            )  # fmt: skip
         write_csv(self.path / "probes.csv", found.table)
         write_csv(self.path / "probe_baselines.csv", found.baselines)
 
@@ -81,21 +85,28 @@ class HeadScreens:
             self.model, self.cells, TARGET, replacement=MEAN, n_cells=settings.ablation_cells, seed=settings.seed
         )
         write_csv(self.path / "ablation.csv", result.table)
-        if TARGET in result.bench.reasons or not named:
-            reason = result.bench.reasons.get(TARGET, "no donor can be held out")
+        if reason := _unjudged(result, named):
             report: dict[str, Any] = {"status": UNDECIDED, "reason": reason}
         else:
             nulls = {way: head_set_null(result, named, replacement=way, target=TARGET) for way in (MEAN, RESAMPLE)}
-            report = used(nulls).report()
+            report = judge_used(nulls).report()
         write_json(self.path / "used.json", report)
 
     def scores(self) -> pd.DataFrame:
         """Return what both wrote, heads and layers alone, in the columns of scores.csv."""
-        from interp.heads import COLUMNS
-
-        tables = [pd.read_csv(self.path / name, float_precision="round_trip") for name in ("probes.csv", "ablation.csv")]
+        files = [self.path / name for name in ("probes.csv", "ablation.csv")]
+        tables = [pd.read_csv(file, float_precision="round_trip") for file in files]
         found = pd.concat([table[table["layer"].notna()] for table in tables], ignore_index=True)
         return found.astype({"layer": "Int64", "head": "Int64"})[list(COLUMNS)]
+
+
+def _unjudged(result: AblationResult, named: Mapping[str, Heads]) -> str:
+    """Why whether heads are used cannot be asked; empty where it can."""
+    if reason := result.bench.reasons.get(TARGET):
+        return reason
+    if not named:
+        return "no donor can be held out"
+    return "" if all(named.values()) else "the chosen operator is made of no head"
 
 
 def staged_cells(cells: AnnData, n_cells: int, seed: int) -> AnnData:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from interp.extraction.operator import Operator
     from interp.extraction.weight_operators import ModelWeights
 
+
 def operator_library(
     candidates: Sequence[Operator],
     scores: Sequence[float],

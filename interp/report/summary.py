@@ -11,6 +11,7 @@ import pandas as pd
 from interp.evidence import CHOSEN, HEAD_NULL, N_DRAWS, ORDER, RANDOM_CONTROLS, controls_table
 from interp.heads import tied_with_best
 from interp.report.order import branches, headline, null_tables, rulers
+from interp.report.screens import ablated_heads, probed_heads
 from interp.report.tables import markdown, shown
 from interp.runs.files import write_text
 from interp.runs.seeds import stream
@@ -46,6 +47,8 @@ def write_summary(run: Path, title: str) -> None:
         "## Branches\n\n" + branches(run),
         "## Rulers\n\n" + rulers(run),
         "## Heads\n\n" + _heads(run),
+        "## Heads by probes\n\n" + probed_heads(run),
+        "## Heads by ablation\n\n" + ablated_heads(run),
         "## Gates\n\n" + _gates(run),
         "## Negative control\n\n" + _negative(run),
         "## Frozen algorithm on the external panel\n\n" + _external(run),
@@ -141,6 +144,7 @@ def _compared(judged: dict[str, Any]) -> pd.DataFrame:
 
 def _heads(run: Path) -> str:
     scores = pd.read_csv(run / "scores.csv")
+    scores = scores[scores["metric"] == ORDER]
     choices = json.loads((run / "choices.json").read_text())
     chosen = "; ".join(f"{split}: {choice['name']}" for split, choice in choices.items())
     select, score = (scores[scores["role"] == role].set_index("name") for role in ("select", "score"))

@@ -19,7 +19,7 @@ STAGES = ("HSC", "GMP", "CLP", "neutrophil", "naive B", "erythroblast")
 COLUMNS = {"donor": "donor", "tissue": "tissue", "cell_type": "cell_type"}
 TINY = DiscoverSettings(
     n_splits=2, attention_cells=40, genes=40, draws=2, untrained_draws=1, label_nulls=4, other_nulls=3, gate_nulls=2,
-    negative_draws=2, final_starts=2,
+    negative_draws=2, final_starts=2, probe_cells=240, probe_draws=3, ablation_cells=40,
 )  # fmt: skip
 
 

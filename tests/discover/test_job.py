@@ -127,6 +127,7 @@ def test_a_ruler_that_lacks_a_stage_is_refused_before_any_work(panels, checkpoin
 
 def test_every_head_is_held_against_its_own_shuffled_values(run):
     scores, nulls = (pd.read_csv(run / name) for name in ("scores.csv", "head_nulls.csv"))
+    scores = scores[scores["metric"] == "order"]
     assert set(nulls["control"]) == {"values shuffled"}
     assert set(scores["role"]) == {"select", "score"}
     drawn = nulls.groupby(["name", "role", "draw"])["value"].mean().groupby(["name", "role"]).agg(["mean", "count"])
@@ -138,6 +139,22 @@ def test_every_head_is_held_against_its_own_shuffled_values(run):
     near = scores[(scores["role"] == "select") & (scores["value"] >= best["value"] - best["floor"])]
     assert near["tied"].eq(len(near) > 1).all()
     assert "within the floor" in (run / "summary.md").read_text()
+
+
+def test_the_head_table_holds_order_probes_and_ablation_of_every_head(run):
+    heads, judged = pd.read_csv(run / "heads.csv"), json.loads((run / "verdict.json").read_text())
+    single = heads[heads["head"].notna()]
+    assert single["name"].tolist() == [f"L{layer}H{head}" for layer in range(3) for head in range(2)]
+    for stem in ("order.stage", "balanced_accuracy.stage", "ablation.mean.balanced_accuracy.stage"):
+        assert single[[f"{stem}.select", f"{stem}.score", f"{stem}.rank"]].notna().all().all()
+        assert {f"{stem}.{name}" for name in ("lo", "hi", "q", "floor", "tied")} <= set(heads)
+    assert single["ablation.mean.neg_masked_loss.score"].notna().all()
+    # two heads a layer leave one other set, or none: no p could be small enough
+    assert judged["used"]["status"] == "undecided"
+    assert "which can give no p under" in judged["used"]["reason"]
+    summary = (run / "summary.md").read_text()
+    assert "## Heads by probes" in summary
+    assert "The heads of the chosen operator are undecided" in summary
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
