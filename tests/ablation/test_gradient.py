@@ -78,9 +78,9 @@ def test_with_steps_the_heads_of_a_layer_sum_to_the_exact_change_of_replacing_th
     exact = changes(model, tokens, layers, replacement, objective)
     first, last = (
         np.abs(gradient_readings(model, tokens, replacement, objective, steps=steps).sum(1) - exact).max()
-        for steps in (1, 32)
+        for steps in (1, 24)
     )
-    assert last < 0.02 * np.abs(exact).max()  # ReLU has kinks on the way
+    assert last < 0.04 * np.abs(exact).max()  # ReLU has kinks on the way
     assert last < first / 5
 
 
