@@ -115,7 +115,7 @@ def ablate(
         settings=settings, seed=seed,
     )  # fmt: skip
     result = screen_heads(bench, replacement=replacement.value, method=method.value)
-    wanted = {"named": named, "size": size, "null_sets": null_sets, "pairs": pairs}
+    wanted: dict[str, Any] = {"named": named, "size": size, "null_sets": null_sets, "pairs": pairs}
     reports = [_report(result, name, **wanted) for name in dict.fromkeys(target)]
     write_ablation(out, result, reports, title=f"{model} on {', '.join(path.name for path in cells)}")
     draw_ablation(out, result, reports)
@@ -160,7 +160,7 @@ def _report(
     most = bench.model.config.n_layers * bench.model.config.n_heads
     nulls: dict[str, Any] = {}
     if null_sets and (named or able):
-        about = {"size": min(size, most), "metric": metric, "target": target, "n_sets": null_sets}
+        about: dict[str, Any] = {"size": min(size, most), "metric": metric, "target": target, "n_sets": null_sets}
         nulls = {name: head_set_null(result, named, replacement=name, **about) for name in NEEDED}
     together = None
     if able and pairs > 1:

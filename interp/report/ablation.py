@@ -30,11 +30,15 @@ LABELS = {
     "order": "order of stages (Spearman)",
     "trustworthiness": "trustworthiness",
 }
+NEEDS = {
+    "order": "no donor has four stages among the cells that were run",
+    "trustworthiness": "no donor has more than 30 cells among those that were run",
+}
 METHOD = (
-    "Readouts of the `<cls>` row were fitted on the intact model and training donors, frozen, and scored on donors that "
-    "they never saw; every value is a mean over donors. A drop is what the score loses without a head, so a loss stands "
-    "with a minus and its drop is its rise. p is the exact one-sided sign-flip test over donors, q Benjamini-Hochberg "
-    "over all heads. That a head is missed does not make it special: any disturbance hurts a frozen readout. So "
+    "Readouts of the `<cls>` row were fitted on the intact model and training donors, frozen, and scored on donors "
+    "that they never saw; every value is a mean over donors. A drop is what the score loses without a head, so a loss "
+    "stands with a minus and its drop is its rise. p is the exact one-sided sign-flip test over donors, q "
+    "Benjamini-Hochberg over all heads. That a head is missed does not make it special: any disturbance hurts a frozen readout. So "
     "*used* asks whether named heads are missed more than random heads of the same layers, beyond what they do to the "
     "masked-value loss, under mean and under resample ablation."
 )
@@ -94,8 +98,13 @@ def headline(result: AblationResult, report: TargetReport) -> str:
     if 2.0 ** -int(top["n_donors"]) >= ALPHA:
         text += f" {int(top['n_donors'])} donors cannot give p < {ALPHA:g}."
     if report.used is not None:
-        text += f" {report.used.heads}: {report.used.status} ({report.used.reason})."
+        text += f" {_named(report.used)}: {report.used.status} ({report.used.reason})."
     return text
+
+
+def _named(used: Used) -> str:
+    """The named heads; where they were chosen differently by fold, only that."""
+    return "Heads chosen on other donors" if ";" in used.heads else used.heads
 
 
 def gradient_words(result: AblationResult) -> list[str]:
@@ -150,9 +159,11 @@ def draw_ablation(folder: Path, result: AblationResult, reports: Sequence[Target
             if not rows["value"].notna().any():
                 continue
             stem, label = _stem(report.target), LABELS.get(report.metric, report.metric)
-            about = {"metric": f"{prefix}.{report.metric}", "target": report.target}
+            metric = f"{prefix}.{report.metric}"
             nulls = pd.concat([null.table() for null in report.nulls]) if report.nulls else None
-            bars = figures.ablation_bars(result.table, nulls, **about, alpha=ALPHA, label=label)
+            bars = figures.ablation_bars(
+                result.table, nulls, metric=metric, target=report.target, alpha=ALPHA, label=label
+            )
             figures.save(bars.figure, aside / f"bars_{stem}")
             _heat(result, report.metric, report.target, aside / f"heads_{stem}")
             if report.redundancy is not None:
