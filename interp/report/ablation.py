@@ -25,7 +25,9 @@ LABELS = {
     "auroc": "AUROC",
     "spearman": "Spearman correlation",
     "neg_log_loss": "log-probability of the true class (nats)",
-    "neg_squared_error": "minus the squared error",
+    "r2": "R2",
+    "log_odds": "log-odds of the true class",
+    "slope": "slope of what is read on the truth",
     "neg_masked_loss": "minus the masked-value loss",
     "order": "order of stages (Spearman)",
     "trustworthiness": "trustworthiness",
@@ -191,7 +193,12 @@ def _heat(result: AblationResult, metric: str, target: str, path: Path) -> None:
 
 
 def _short(metric: str) -> str:
-    return LABELS.get(metric, metric).split(" (")[0].replace(" of the true class", "")
+    return (
+        LABELS.get(metric, metric)
+        .split(" (")[0]
+        .replace(" of the true class", "")
+        .replace(" of what is read on the truth", "")
+    )
 
 
 def _summary(result: AblationResult, reports: Sequence[TargetReport], title: str) -> str:
