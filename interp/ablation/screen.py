@@ -44,7 +44,7 @@ class AblationResult:
         In the form of scores.csv: layer, head, name, metric, target, role, value (by how much the score drops without
         the head), lo, hi, p, q, n_donors, null_mean and null_sd (other heads of the layer), floor, tied, status; and
         base (the intact model's score), reason. Metrics are called ``ablation.mean.balanced_accuracy`` (exact) and
-        ``gradient.mean.neg_log_loss`` (predicted); losses stand with a minus, so that their drop is their rise.
+        ``gradient.mean.log_odds`` (predicted); losses stand with a minus, so that their drop is their rise.
     exact_vs_gradient
         One row per head and objective: layer, head, name, metric, target, gradient, exact (NaN where it was not asked
         for).
@@ -202,10 +202,9 @@ def _predicted(bench: Bench, replacement: str) -> dict[tuple[str, str], Drops]:
     total = sum(len(bench.tokens) for _ in able)
     with progress(total=total, description="gradients", unit="cell") as bar:
         for effect in able:
-            change = gradient_readings(
-                bench.model, bench.cells(masked=effect.masked), bench.given(replacement, masked=effect.masked), _Objective(effect),
-                steps=bench.settings.steps, progress=bar.update,
-            )  # fmt: skip
+            tokens, ready = bench.cells(masked=effect.masked), bench.given(replacement, masked=effect.masked)
+            steps, objective = bench.settings.steps, _Objective(effect)
+            change = gradient_readings(bench.model, tokens, ready, objective, steps=steps, progress=bar.update)
             drop = -np.nan_to_num(change).reshape(-1, change.shape[-1]).astype(np.float64) @ effect.weights().T
             metric = str(effect.differentiable)
             none = np.full(len(effect.donors), np.nan)
