@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import combinations, product
-from math import comb, prod
+from math import factorial, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,12 +20,11 @@ from interp.runs.seeds import stream
 from interp.stats import permutation_p, sign_flip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from interp.ablation.chosen import ByFold
-    from interp.ablation.head_sets import HeadSet
     from interp.ablation.screen import AblationResult
 
 
@@ -188,7 +186,7 @@ def head_set_null(
     if n_sets < 1:
         msg = f"n_sets is {n_sets}; give at least one random set"
         raise InputError(msg)
-    named = chosen_heads(result, size, metric, effect.target) if heads is None else in_every_fold(bench, effect, heads)
+    named = chosen_heads(result, size, effect.target) if heads is None else in_every_fold(bench, effect, heads)
     draws, whole = random_sets(named, bench.model.config.n_heads, most=n_sets, seed=bench.seed)
     arms = [named, *draws]
     sets = sorted({heads for arm in arms for heads in arm})
@@ -211,9 +209,9 @@ def head_set_null(
 
 
 def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 0) -> tuple[list[ByFold], bool]:
-    """Draw sets of as many heads in the same layers as the named ones.
+    """Exchange the heads inside every layer: as many heads in the same layers, folds overlapping as the named ones do.
 
-    Folds whose named sets lie alike in the layers share a draw.
+    Where the named set is the same in every fold, these are all other sets of as many heads in its layers.
 
     Parameters
     ----------
@@ -239,46 +237,41 @@ def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 
     >>> [draw[0] for draw in draws], whole
     ([((0, 0), (2, 0)), ((0, 0), (2, 1)), ((0, 1), (2, 1))], True)
     """
-    shapes = [_shape(heads) for heads in named]
-    kinds = list(dict.fromkeys(shapes))
-    number = prod(comb(n_heads, n) for kind in kinds for _, n in kind)
-    if number <= most + 1:
-        every = product(*(_all_sets(kind, n_heads) for kind in kinds))
-        draws = [_by_fold(kinds, one, shapes) for one in every]
-        draws = [draw for draw in draws if draw != named]
-        return draws[:most], len(draws) <= most
+    layers = _memberships(named, n_heads)
+    number = prod(_arrangements(own) for own in layers.values())
     rng = stream(seed, "ablation random heads")
     found: dict[ByFold, None] = {}
-    while len(found) < most:
-        one = [_drawn(kind, n_heads, rng) for kind in kinds]
-        draw = _by_fold(kinds, one, shapes)
+    while len(found) < min(most, number - 1):
+        way = {layer: [own[place] for place in rng.permutation(n_heads)] for layer, own in layers.items()}
+        draw = _sets(way, len(named))
         if draw != named:
             found[draw] = None
-    return list(found), False
+    return sorted(found), len(found) == number - 1
 
 
-Shape = tuple[tuple[int, int], ...]
+# The folds whose set holds a head.
+Membership = tuple[int, ...]
 
 
-def _shape(heads: HeadSet) -> Shape:
-    """How many heads of each layer, (layer, number)."""
-    return tuple(sorted(Counter(layer for layer, _ in heads).items()))
+def _memberships(named: ByFold, n_heads: int) -> dict[int, list[Membership]]:
+    """For every layer that holds a named head, the folds that name each of its heads."""
+    layers = sorted({layer for heads in named for layer, _ in heads})
+    return {
+        layer: [tuple(fold for fold, heads in enumerate(named) if (layer, head) in heads) for head in range(n_heads)]
+        for layer in layers
+    }
 
 
-def _all_sets(kind: Shape, n_heads: int) -> list[HeadSet]:
-    layers = [[[(layer, head) for head in own] for own in combinations(range(n_heads), n)] for layer, n in kind]
-    return [tuple(head for part in parts for head in part) for parts in product(*layers)]
+def _arrangements(own: Sequence[Membership]) -> int:
+    """Number of ways to lay the memberships of a layer out over its heads that differ."""
+    return factorial(len(own)) // prod(factorial(n) for n in Counter(own).values())
 
 
-def _drawn(kind: Shape, n_heads: int, rng: np.random.Generator) -> HeadSet:
+def _sets(layers: Mapping[int, Sequence[Membership]], n_folds: int) -> ByFold:
     return tuple(
-        (layer, int(head)) for layer, n in kind for head in np.sort(rng.choice(n_heads, size=n, replace=False))
+        tuple((layer, head) for layer, own in layers.items() for head, folds in enumerate(own) if fold in folds)
+        for fold in range(n_folds)
     )
-
-
-def _by_fold(kinds: Sequence[Shape], one: Sequence[HeadSet], shapes: Sequence[Shape]) -> ByFold:
-    own = dict(zip(kinds, one, strict=True))
-    return tuple(own[shape] for shape in shapes)
 
 
 def _rounded(values: NDArray) -> NDArray:

@@ -30,20 +30,16 @@ def test_many_sets_are_drawn_without_repeats_by_the_seed():
     assert counts.min() > 4  # every head of the layer is drawn, 17 times in the mean
 
 
-def test_one_more_than_asked_for_is_drawn_and_not_cut_off_in_order():
-    draws, whole = random_sets((((0, 0),),), 30, most=20)
-    assert not whole
-    assert len(draws) == 20
-    assert [heads for (heads,) in draws] != sorted(heads for (heads,) in draws)
-
-
-def test_folds_that_lie_alike_share_a_draw():
-    alike, other = ((0, 2), (2, 0), (2, 1)), ((1, 0), (1, 1), (1, 2))
-    draws, whole = random_sets((NAMED, alike, other), 4)
+def test_folds_overlap_in_every_draw_as_the_named_ones_do():
+    first, second = ((0, 2), (2, 0), (2, 1)), ((0, 2), (2, 1), (2, 2))
+    draws, whole = random_sets((first, second, first), 4)
     assert whole
-    assert all(first == second for first, second, _ in draws)
-    # nothing is left out: no shared draw is the named one in every fold
-    assert len(draws) == comb(4, 1) * comb(4, 2) * comb(4, 3)
+    # layer 0: where the shared head lies; layer 2: the head of both, that of the first, that of the second
+    assert len(draws) == 4 * (4 * 3 * 2) - 1
+    for one, other, third in draws:
+        assert one == third
+        assert sorted(layer for layer, _ in set(one) & set(other)) == [0, 2]
+        assert [layer for layer, _ in one] == [layer for layer, _ in other] == [0, 2, 2]
 
 
 def test_a_whole_layer_has_no_other_set():

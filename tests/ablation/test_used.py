@@ -32,6 +32,13 @@ def test_missed_more_than_all_random_sets_under_both():
     assert json.loads(json.dumps(found.report()))["status"] == "used"
 
 
+def test_a_doubt_over_donors_is_said_beside_it():
+    found = judge_used(nulls((1.0, -0.1, 0.6, -0.2, 0.4)))
+    assert found.status == "used"
+    assert "not surely in other donors under mean ablation (p = 0.1" in found.reason
+    assert "but" not in judge_used(nulls(CLEAR)).reason
+
+
 def test_both_ways_are_needed():
     only = judge_used({"mean": nulls(CLEAR)["mean"]})
     assert (only.status, only.reason) == ("undecided", "not measured under resample ablation")
