@@ -1,9 +1,9 @@
 """Time ablation of all 96 heads against one full forward pass for each.
 
-``python perf/ablation_speed.py [cells] [every]``. Whole-human size with random weights; cells of 1,150 to 1,200 tokens (3 by default). One thread on every side, and
-processor time, which other work on the machine disturbs least. The side of full passes runs every so many heads (8 by
-default, one of each layer) and is scaled up; it stops at the final residual stream, without the decoders. Gradients
-are compared with one forward pass of the same cells.
+``python perf/ablation_speed.py [cells] [every]``. Whole-human size with random weights; cells of 1,150 to 1,200 tokens
+(3 by default). One thread on every side, and processor time, which other work on the machine disturbs least. The side
+of full passes runs every so many heads (8 by default, one of each layer) and is scaled up; it stops at the final
+residual stream, without the decoders. Gradients are compared with one forward pass of the same cells.
 """
 
 import logging

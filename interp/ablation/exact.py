@@ -39,7 +39,8 @@ def exact_readings(
     """Read the final residual stream with each of several sets of heads replaced.
 
     The layers below a set's lowest head, and that layer's attention, are those of the model as it is: computed once.
-    Hooks that are live act on all of it, and cost the saving inside the lowest layer and the last one.
+    Hooks that are live act on all of it, and cost the saving inside the lowest layer and the last one; those that were
+    made for these cells need them to fit one batch.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ class _Batch:
     def run(self) -> Iterator[tuple[int | None, Tensor]]:
         """Go up the layers; yield the place of each set, and None at last for the base, with its residual stream."""
         x, padding = enter(self.model, self.batch)
-        together = max(1, batch_tokens(self.model) // self.batch.gene_ids.numel())
+        together = 1 if self.live else max(1, batch_tokens(self.model) // self.batch.gene_ids.numel())
         for layer in range(self.model.config.n_layers):
             places = [place for place, heads in enumerate(self.sets) if heads and min(heads) == layer]
             entered = x

@@ -35,7 +35,7 @@ def check_labels(labels: Any, tokens: GeneTokens, word: str) -> np.ndarray:
         raise InputError(msg)
     if len(set(tokens.cell_ids)) < len(tokens):
         names, counts = np.unique(tokens.cell_ids, return_counts=True)
-        msg = f"{int(counts.max())} cells are named {names[counts.argmax()]!r}; give every cell a name of its own"
+        msg = f"{int(counts.max())} cells are named {str(names[counts.argmax()])!r}; give every cell a name of its own"
         raise InputError(msg)
     return given.astype(str)
 

@@ -65,7 +65,8 @@ def batches(
     Yields
     ------
     numpy.ndarray
-        Places of the cells of one batch.
+        Places of the cells of one batch, in the order of the cells: a single batch is the panel itself, which hooks
+        that were made for the panel rely on.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def batches(
     plan = pass_plan(model.config, model.device.type, patterns=False)
     for rows in replace(plan, batch_tokens=max(1, plan.batch_tokens // share)).batches(tokens.lengths):
         for start in range(0, len(rows), batch_cells or len(rows)):
-            yield rows[start : start + (batch_cells or len(rows))]
+            yield np.sort(rows[start : start + (batch_cells or len(rows))])
 
 
 def watch(model: HookedScGPT, tokens: GeneTokens, readers: Mapping[str, Callable[[Tensor], object]]) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from interp.ablation.labels import cell_rows, check_labels
-from interp.ablation.passes import batches, watch
+from interp.ablation.passes import batches, live, watch
 from interp.ablation.replacements import check_sites
 from interp.capture.forward import check_model
 from interp.errors import InputError
 from interp.runs.seeds import stream
+from interp.scgpt.hooked import describe_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,8 +102,14 @@ class Resample:
         Raises
         ------
         InputError
-            A cell has no partner, or a hook point no rows.
+            A cell has no partner, a hook point no rows, or hooks are live, which may be meant for other cells.
         """
+        if live(model):
+            msg = (
+                f"partners are run without hooks, and some are live ({describe_hooks(model.hook_dict)}); make all "
+                "hooks before any is live: with model.hooks([*a.hooks(model, tokens), *b.hooks(model, tokens)])"
+            )
+            raise InputError(msg)
         names = check_sites(model, names)
         partners = self.pool[cell_rows(tokens, self.partner_of, "Resample.of")]
         found: dict[str, Tensor] = {}

@@ -65,12 +65,12 @@ def read_cls(resid: Tensor, tokens: GeneTokens) -> Mapping[str, Tensor]:
 read_cls.rows = "cls"
 
 
-@pytest.fixture(params=[read_all, read_cls], ids=["all rows", "cls"])
+@pytest.fixture(scope="session", params=[read_all, read_cls], ids=["all rows", "cls"])
 def read(request: pytest.FixtureRequest) -> Callable[..., Mapping[str, Tensor]]:
     return request.param
 
 
-@pytest.fixture(params=["zero", "mean", "mean of type", "resample"])
+@pytest.fixture(scope="session", params=["zero", "mean", "mean of type", "resample"])
 def replacement(request, model, tokens, labels) -> Replacement:
     from interp.ablation import Mean, Resample, Zero
 
