@@ -57,8 +57,10 @@ def by_donor(
     return named, np.array([named.index(own) for own in sets])
 
 
-def chosen_heads(result: AblationResult, size: int, metric: str, target: str) -> ByFold:
+def chosen_heads(result: AblationResult, size: int, target: str) -> ByFold:
     """Return the heads that are missed most by the donors outside each fold.
+
+    By the metric that has a gradient: the accuracy of a few dozen cells is often equal for many heads.
 
     Parameters
     ----------
@@ -66,7 +68,7 @@ def chosen_heads(result: AblationResult, size: int, metric: str, target: str) ->
         An exact screen.
     size
         Number of heads.
-    metric, target
+    target
         What is read.
 
     Raises
@@ -79,18 +81,18 @@ def chosen_heads(result: AblationResult, size: int, metric: str, target: str) ->
     if not 1 <= size <= most:
         msg = f"{size} heads were asked for; this model has {most}"
         raise InputError(msg)
-    drops, finer = screened(result, metric, target), screened(result, _finer(result, metric, target), target)
+    drops = finest(result, target)
     heads = [head for (head,) in result.bench.heads]
     found = []
     for fold in range(drops.select.shape[1]):
-        # accuracies of a few cells are often equal; then the metric with a gradient decides
-        first, second = (mean_outside(one.select, fold) for one in (drops, finer))
-        found.append(tuple(sorted(heads[place] for place in np.lexsort((-second, -first))[:size])))
+        order = np.argsort(-mean_outside(drops.select, fold), kind="stable")
+        found.append(tuple(sorted(heads[place] for place in order[:size])))
     return tuple(found)
 
 
-def _finer(result: AblationResult, metric: str, target: str) -> str:
-    return str(result.bench.effect(metric, target).differentiable)
+def finest(result: AblationResult, target: str) -> Drops:
+    """Return the drops of all heads under the metric of a readout that has a gradient; see `screened`."""
+    return screened(result, str(result.bench.effect(None, target).differentiable), target)
 
 
 def screened(result: AblationResult, metric: str, target: str) -> Drops:

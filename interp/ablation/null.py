@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
-from math import comb, prod
+from math import factorial, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +21,18 @@ from interp.runs.seeds import stream
 from interp.stats import permutation_p, sign_flip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from interp.ablation.chosen import ByFold
     from interp.ablation.effects import Effect
-    from interp.ablation.head_sets import HeadSet
     from interp.ablation.screen import AblationResult
+
+
+# A rise of the masked-value loss by less than this share of it is no damage to the model. Where sets differ by less,
+# their differences are not blown up to a standard deviation of one.
+NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +51,8 @@ class HeadSetNull:
         Drop of the frozen readout, (set, donor); the named set first, then the random ones.
     masked
         Rise of the masked-value loss in the same donors, (set, donor).
+    loss
+        Mean masked-value loss of the intact model.
     draws
         The random sets of each fold, (set,).
     whole
@@ -57,9 +62,10 @@ class HeadSetNull:
 
     Notes
     -----
-    The statistic is the mean drop of the readout minus that of the masked-value loss, standardised over the sets (the
-    named one among them) and put into the readout's units by its own spread over the sets. So a set counts for what it
-    does to the readout beyond what it does to the model as a whole.
+    The statistic is the mean drop of the readout minus the rise of the masked-value loss, standardised over the sets
+    (the named one among them; by `NEGLIGIBLE` of the loss where they differ by less) and put into the readout's units
+    by its own spread over the sets. So a set counts for what it does to the readout beyond what it does to the model as
+    a whole. All sets are treated alike, which the p over sets rests on.
     """
 
     heads: ByFold
@@ -69,6 +75,7 @@ class HeadSetNull:
     donors: tuple[str, ...]
     drop: NDArray[np.float64]
     masked: NDArray[np.float64]
+    loss: float
     draws: tuple[ByFold, ...]
     whole: bool
     seed: int
@@ -102,9 +109,8 @@ class HeadSetNull:
     def statistic(self) -> NDArray[np.float64]:
         """The readout's drop minus the standardised masked-value drop, (set,)."""
         drop, masked = self.mean_drop, self.masked.mean(axis=1)
-        spread = masked.std()
-        standard = (masked - masked.mean()) / spread if spread > 0 else np.zeros(len(masked))
-        return drop - drop.std() * standard
+        spread = max(float(masked.std()), NEGLIGIBLE * self.loss)
+        return drop - drop.std() * (masked - masked.mean()) / spread
 
     @property
     def p(self) -> float:
@@ -183,7 +189,7 @@ def head_set_null(
     if n_sets < 1:
         msg = f"n_sets is {n_sets}; give at least one random set"
         raise InputError(msg)
-    named, fold = _named(result, heads, size, metric, effect)
+    named, fold = _named(result, heads, size, effect)
     draws, whole = random_sets(named, bench.model.config.n_heads, most=n_sets, seed=bench.seed)
     arms = [named, *draws]
     sets = sorted({heads for arm in arms for heads in arm})
@@ -199,35 +205,26 @@ def head_set_null(
         raise InputError(msg)
     donors = tuple(name for name, scored in zip(read.donors, known, strict=True) if scored)
     return HeadSetNull(
-        named,
-        replacement,
-        metric,
-        effect.target,
-        donors,
-        drop[:, known],
-        masked[:, known],
-        tuple(draws),
-        whole,
-        bench.seed,
-    )
+        heads=named, replacement=replacement, metric=metric, target=effect.target, donors=donors, drop=drop[:, known],
+        masked=masked[:, known], loss=-float(lost.base[places][known].mean()), draws=tuple(draws), whole=whole,
+        seed=bench.seed,
+    )  # fmt: skip
 
 
-def _named(
-    result: AblationResult, heads: Any, size: int, metric: str, effect: Effect
-) -> tuple[ByFold, NDArray[np.int64]]:
+def _named(result: AblationResult, heads: Any, size: int, effect: Effect) -> tuple[ByFold, NDArray[np.int64]]:
     """The named sets, and which of them is each donor's."""
     if isinstance(heads, Mapping):
         return by_donor(result.bench, effect, heads)
     fold = np.asarray(getattr(effect, "fold_of_donor", np.zeros(len(effect.donors), np.int64)))
     if heads is None:
-        return chosen_heads(result, size, metric, effect.target), fold
+        return chosen_heads(result, size, effect.target), fold
     return in_every_fold(result.bench, effect, heads), fold
 
 
 def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 0) -> tuple[list[ByFold], bool]:
-    """Draw sets of as many heads in the same layers as the named ones.
+    """Exchange the heads inside every layer: as many heads in the same layers, folds overlapping as the named ones do.
 
-    Folds whose named sets lie alike in the layers share a draw.
+    Where the named set is the same in every fold, these are all other sets of as many heads in its layers.
 
     Parameters
     ----------
@@ -253,46 +250,41 @@ def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 
     >>> [draw[0] for draw in draws], whole
     ([((0, 0), (2, 0)), ((0, 0), (2, 1)), ((0, 1), (2, 1))], True)
     """
-    shapes = [_shape(heads) for heads in named]
-    kinds = list(dict.fromkeys(shapes))
-    number = prod(comb(n_heads, n) for kind in kinds for _, n in kind)
-    if number <= most + 1:
-        every = product(*(_all_sets(kind, n_heads) for kind in kinds))
-        draws = [_by_fold(kinds, one, shapes) for one in every]
-        draws = [draw for draw in draws if draw != named]
-        return draws[:most], len(draws) <= most
+    layers = _memberships(named, n_heads)
+    number = prod(_arrangements(own) for own in layers.values())
     rng = stream(seed, "ablation random heads")
     found: dict[ByFold, None] = {}
-    while len(found) < most:
-        one = [_drawn(kind, n_heads, rng) for kind in kinds]
-        draw = _by_fold(kinds, one, shapes)
+    while len(found) < min(most, number - 1):
+        way = {layer: [own[place] for place in rng.permutation(n_heads)] for layer, own in layers.items()}
+        draw = _sets(way, len(named))
         if draw != named:
             found[draw] = None
-    return list(found), False
+    return sorted(found), len(found) == number - 1
 
 
-Shape = tuple[tuple[int, int], ...]
+# The folds whose set holds a head.
+Membership = tuple[int, ...]
 
 
-def _shape(heads: HeadSet) -> Shape:
-    """How many heads of each layer, (layer, number)."""
-    return tuple(sorted(Counter(layer for layer, _ in heads).items()))
+def _memberships(named: ByFold, n_heads: int) -> dict[int, list[Membership]]:
+    """For every layer that holds a named head, the folds that name each of its heads."""
+    layers = sorted({layer for heads in named for layer, _ in heads})
+    return {
+        layer: [tuple(fold for fold, heads in enumerate(named) if (layer, head) in heads) for head in range(n_heads)]
+        for layer in layers
+    }
 
 
-def _all_sets(kind: Shape, n_heads: int) -> list[HeadSet]:
-    layers = [[[(layer, head) for head in own] for own in combinations(range(n_heads), n)] for layer, n in kind]
-    return [tuple(head for part in parts for head in part) for parts in product(*layers)]
+def _arrangements(own: Sequence[Membership]) -> int:
+    """Number of ways to lay the memberships of a layer out over its heads that differ."""
+    return factorial(len(own)) // prod(factorial(n) for n in Counter(own).values())
 
 
-def _drawn(kind: Shape, n_heads: int, rng: np.random.Generator) -> HeadSet:
+def _sets(layers: Mapping[int, Sequence[Membership]], n_folds: int) -> ByFold:
     return tuple(
-        (layer, int(head)) for layer, n in kind for head in np.sort(rng.choice(n_heads, size=n, replace=False))
+        tuple((layer, head) for layer, own in layers.items() for head, folds in enumerate(own) if fold in folds)
+        for fold in range(n_folds)
     )
-
-
-def _by_fold(kinds: Sequence[Shape], one: Sequence[HeadSet], shapes: Sequence[Shape]) -> ByFold:
-    own = dict(zip(kinds, one, strict=True))
-    return tuple(own[shape] for shape in shapes)
 
 
 def _rounded(values: NDArray) -> NDArray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from interp.ablation.chosen import mean_outside, of_donors, screened
+from interp.ablation.chosen import finest, mean_outside, of_donors, screened
 from interp.ablation.head_sets import check_heads
 from interp.ablation.table import MIN_DONORS, head_name, set_name, summary
 from interp.errors import InputError
@@ -85,8 +85,8 @@ def measure_redundancy(
     result
         From `interp.ablate_heads`, exact, with a readout.
     heads
-        Pairs (layer, head); when None, the `top` ones that are missed most. These are chosen on the same donors, which
-        makes their single drops look a little large and so redundancy a little small.
+        Pairs (layer, head); when None, the `top` ones that are missed most, by the metric that has a gradient. These
+        are chosen on the same donors, which makes single drops look a little large and so redundancy a little small.
     top
         Number of heads to take.
     metric, target
@@ -105,7 +105,9 @@ def measure_redundancy(
     effect = bench.effect(metric, target)
     metric = metric or effect.metrics[0]
     drops = screened(result, metric, effect.target)
-    chosen = _ranked(bench, drops, check_heads(bench.model.config, heads) if heads is not None else None, top)
+    chosen = _ranked(
+        bench, finest(result, effect.target), check_heads(bench.model.config, heads) if heads is not None else None, top
+    )
     if len(chosen) < 2:
         msg = f"redundancy is of two heads or more; {len(chosen)} was given"
         raise InputError(msg)

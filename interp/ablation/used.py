@@ -149,7 +149,9 @@ def _decided(needed: Mapping[str, Ablated], p: float, alpha: float, minimum: flo
     weak = [name for name, one in needed.items() if not one.drop > 0]
     if not weak and p < alpha:
         n = min(one.n_sets for one in needed.values())
-        return USED, f"the readout drops more than under {n} random sets of the same layers, p = {p:.3g}"
+        words = f"the readout drops more than under {n} random sets of the same layers, p = {p:.3g}"
+        unsure = [f"{name} ablation (p = {one.p_donors:.2g})" for name, one in needed.items() if one.p_donors >= alpha]
+        return USED, words + (f"; but not surely in other donors under {' and '.join(unsure)}" if unsure else "")
     none = [name for name, one in needed.items() if one.hi < minimum]
     if none:
         return NOT_USED, f"under {none[0]} ablation no more than {minimum:g} beyond random heads of the same layers"
