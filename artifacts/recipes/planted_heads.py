@@ -1,0 +1,223 @@
+"""Screen planted models for the one head that knows, and models that know nothing; write how often which are named.
+
+Usage: python artifacts/recipes/planted_heads.py RUNS.csv [--jobs N] [--seeds N] [--null-seeds N] [--page PAGE.md]
+
+Runs are appended to RUNS.csv one by one, and those that stand there already are not repeated; the page is written from
+whatever is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binomtest
+
+import interp
+from interp.probing import ProbeSettings, probe
+from interp.probing.metrics import AUROC, BALANCED
+from interp.probing.table import SCORE
+from interp.report.tables import markdown, shown
+from interp.runs.files import write_text
+from interp.runs.progress import be_quiet
+from interp.runs.seeds import stream
+from interp.scgpt.planted import PlantedSizes, planted_model
+from interp.simulate.interaction import with_interaction
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = logging.getLogger(__name__)
+TARGET = "agreement"
+LEVEL = 0.05
+N_DONORS, N_CELLS, N_GENES = 15, 480, 120
+SIZES = PlantedSizes()
+N_HEADS = SIZES.n_layers * SIZES.n_heads
+# Layer of the head that knows; None where no head does.
+NO_HEAD = "no head"
+WORLDS = {"middle layer": SIZES.n_layers // 2, "last layer": SIZES.n_layers - 1, NO_HEAD: None}
+N_PLANTED, N_NULL = 20, 200
+WANTED_FIRST, WANTED_NAMED = 0.95, 0.05
+SETTINGS = ProbeSettings(draws=40)
+# Seeds that no setting was looked at on.
+FIRST_SEED = 1000
+# Representations without the model, by what the page calls them.
+WITHOUT = {"raw log1p": "raw log1p", "bag of tokens": "bag of tokens", "PCA": "PCA-10", "projection": "random projection-10"}
+KNOWN = (*WITHOUT, "embedding", "planted head", "other heads", "later heads")
+COLUMNS = (
+    "world", "method", "seed", "layer", "head", "genes", "first", "rank", "value", "best other", "p", "q", "named",
+    "others named", "named by any metric", "smallest p", "seconds", *KNOWN,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Cells with an interaction, and a model that may know it.
+
+    Attributes
+    ----------
+    cells
+        Simulated cells with the target.
+    model
+        The model.
+    genes
+        The two that interact.
+    place
+        (layer, head) of the head that knows, or None.
+    seed
+        Seed of everything.
+    """
+
+    cells: AnnData
+    model: interp.HookedScGPT
+    genes: tuple[str, str]
+    place: tuple[int, int] | None
+    seed: int
+
+
+def make_world(name: str, seed: int) -> World:
+    """Draw cells, genes, weights and the head's place."""
+    cells = interp.simulate(n_donors=N_DONORS, n_cells=N_CELLS, n_genes=N_GENES, seed=seed)
+    rng = stream(seed, "planted heads")
+    first, second = rng.choice(cells.var_names.to_numpy(), 2, replace=False)
+    genes, head, layer = (str(first), str(second)), int(rng.integers(SIZES.n_heads)), WORLDS[name]
+    place = None if layer is None else (layer, head)
+    model = planted_model(list(cells.var_names), genes, place, sizes=SIZES, seed=seed)
+    cells = with_interaction(cells, genes, target=TARGET, seed=seed)
+    panel = interp.read_cells(cells, donor="donor", tissue="tissue", cell_type="cell_type")
+    return World(panel, model, genes, place, seed)
+
+
+def probing(world: World) -> dict[str, Any]:
+    """Probe z of every head at `<cls>`; beside it stand the same probe on the inputs and on the embedding."""
+    z, embedding = _cls_rows(world)
+    obs, options = world.cells.obs, {"settings": SETTINGS, "seed": world.seed}
+    found = probe(z, TARGET, obs=obs, cells=world.cells, **options)
+    whole = probe(embedding, TARGET, obs=obs, controls=False, **options)
+    beside = found.baselines[found.baselines["metric"] == AUROC].drop_duplicates("name").set_index("name")["value"]
+    about = {words: beside[name] for words, name in WITHOUT.items()}
+    about["embedding"] = _heads(whole.table, AUROC, heads=False)["value"].iloc[0]
+    return _ranked(found.table, BALANCED, world) | about | _areas(_heads(found.table, AUROC), world)
+
+
+METHODS = {"probing": probing}
+
+
+def _cls_rows(world: World) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return z of every layer, (cell, head, d_head), and the embedding, (cell, d_model), at `<cls>`."""
+    last = f"blocks.{SIZES.n_layers - 1}.hook_resid_post"
+    tokens = world.model.tokenize(world.cells)
+    with torch.inference_mode():
+        _, cache = world.model.run_with_cache(tokens, names_filter=["blocks.*.attn.hook_z", last])
+    rows = {name: cache[name][:, 0].numpy() for name in cache}
+    embedding = {last: rows.pop(last)}
+    return rows, embedding
+
+
+def _heads(table: pd.DataFrame, metric: str, *, heads: bool = True) -> pd.DataFrame:
+    """Scores of the heads, or of the layers, under one metric, best first."""
+    own = table[(table["metric"] == metric) & (table["role"] == SCORE) & table["layer"].notna()]
+    own = own[own["head"].notna() == heads]
+    return own.sort_values("value", ascending=False, kind="stable")
+
+
+def _is_planted(table: pd.DataFrame, world: World) -> pd.Series:
+    layer, head = world.place or (-1, -1)
+    return (table["layer"] == layer) & (table["head"] == head)
+
+
+def _ranked(table: pd.DataFrame, metric: str, world: World) -> dict[str, Any]:
+    """Say which head is first and which are named; one that ties with the planted head stands before it."""
+    own = _heads(table, metric)
+    planted, named = _is_planted(own, world), own["q"] < LEVEL
+    first = own.iloc[0]
+    found = {
+        "first": f"L{first['layer']}H{first['head']}", "named": int(named.sum()), "smallest p": own["p"].min(),
+        "others named": int((named & ~planted).sum()),
+        "named by any metric": int(max((_heads(table, one)["q"] < LEVEL).sum() for one in table["metric"].unique())),
+        "best other": own.loc[~planted, "value"].max(),
+    }  # fmt: skip
+    if world.place is None:
+        return found
+    (row,) = own[planted].to_dict("records")
+    rank = 1 + int((own.loc[~planted, "value"] >= row["value"]).sum())
+    return found | {"rank": rank, "value": row["value"], "p": row["p"], "q": row["q"]}
+
+
+def _areas(own: pd.DataFrame, world: World) -> dict[str, float]:
+    """AUROC of the planted head, and the means of all other heads and of those in later layers."""
+    planted = _is_planted(own, world)
+    found = {"other heads": own.loc[~planted, "value"].mean()}
+    if world.place is None:
+        return found
+    later = own.loc[own["layer"] > world.place[0], "value"]
+    return found | {"planted head": own.loc[planted, "value"].item(), "later heads": later.mean()}
+
+
+def main() -> None:
+    """Run what is missing and write the page."""
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("runs", type=Path)
+    given.add_argument("--jobs", type=int, default=1)
+    given.add_argument("--seeds", type=int, default=N_PLANTED)
+    given.add_argument("--null-seeds", type=int, default=N_NULL)
+    given.add_argument("--first", type=int, default=FIRST_SEED)
+    given.add_argument("--page", type=Path, default=Path("artifacts/runs/planted-heads/planted-heads.md"))
+    options = given.parse_args()
+    done = set(zip(*(_read(options.runs)[name] for name in ("world", "method", "seed")), strict=True))
+    wanted = [
+        (world, method, options.first + place)
+        for place in range(max(options.seeds, options.null_seeds))
+        for world in WORLDS
+        for method in METHODS
+        if place < (options.null_seeds if world == NO_HEAD else options.seeds)
+    ]
+    missing = [item for item in wanted if item not in done]
+    with ProcessPoolExecutor(options.jobs) as pool:
+        coming = {pool.submit(_run, *item): item for item in missing}
+        for number, future in enumerate(as_completed(coming), len(wanted) - len(missing) + 1):
+            _append(options.runs, future.result())
+            log.info("%d of %d runs, the last %s, %s, seed %d", number, len(wanted), *coming[future])
+    write_text(options.page, page(_read(options.runs), options))
+
+
+def _run(name: str, method: str, seed: int) -> dict[str, Any]:
+    be_quiet()
+    start = time.perf_counter()
+    world = make_world(name, seed)
+    layer, head = world.place or (None, None)
+    found = METHODS[method](world)
+    about = {"world": name, "method": method, "seed": seed, "layer": layer, "head": head}
+    about |= {"genes": " ".join(world.genes), "seconds": time.perf_counter() - start}
+    return about | {key: float(value) if isinstance(value, float) else value for key, value in found.items()}
+
+
+def _append(path: Path, run: dict[str, Any]) -> None:
+    new = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerow(run)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
+
+
+def page(runs: pd.DataFrame, options: argparse.Namespace) -> str:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    main()
