@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.ablation.screen import AblationResult, ablate_heads
     from interp.biology import StageGraph
     from interp.capture.attention import attention_sums
     from interp.capture.store import ActivationStore
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
+    "AblationResult": "interp.ablation.screen",
     "ActivationStore": "interp.capture.store",
     "AttentionSums": "interp.capture.sums",
     "CheckpointError": "interp.errors",
@@ -55,6 +57,7 @@ _MODULE_OF = {
     "StoreError": "interp.errors",
     "UnfinishedError": "interp.errors",
     "VocabularyError": "interp.errors",
+    "ablate_heads": "interp.ablation.screen",
     "attention_sums": "interp.capture.attention",
     "capture": "interp.capture.stream",
     "discover": "interp.discover",
@@ -66,6 +69,7 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "AblationResult",
     "ActivationStore",
     "AttentionSums",
     "CheckpointError",
@@ -83,6 +87,7 @@ __all__ = [
     "StoreError",
     "UnfinishedError",
     "VocabularyError",
+    "ablate_heads",
     "attention_sums",
     "capture",
     "discover",
@@ -97,6 +102,7 @@ __all__ = [
 # Packages that `import interp` alone makes reachable, as in `interp.figures.gate_board`.
 _PACKAGES = frozenset(
     {
+        "ablation",
         "baselines",
         "biology",
         "cells",

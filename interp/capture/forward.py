@@ -56,7 +56,7 @@ def forward(
     """
     if not isinstance(inputs, tuple):
         inputs = token_tensors(inputs, None, None, model.vocabulary.sha256)
-    _check_model(model)
+    check_model(model)
 
     def hook(activation: Tensor, hook: Any) -> None:
         with nullcontext() if precision is None else torch.autocast(model.device.type, enabled=False):
@@ -71,7 +71,14 @@ def forward(
             return
 
 
-def _check_model(model: HookedScGPT) -> None:
+def check_model(model: HookedScGPT) -> None:
+    """Refuse a model whose activations need more than tokens, or are drawn at random.
+
+    Raises
+    ------
+    InputError
+        It was fine-tuned with batches, or its dropout is on.
+    """
     if model.config.needs_batches:
         msg = (
             f"this model was fine-tuned with {model.config.n_batches} batches, which cells here do not carry; take its "

@@ -1,0 +1,264 @@
+"""Named heads against as many random heads of the same layers: the null behind "used"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import combinations, product
+from math import comb, prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.ablation.bench import MEAN
+from interp.ablation.chosen import chosen_heads, in_every_fold, of_donors
+from interp.ablation.effects import MASKED_LOSS
+from interp.ablation.settings import N_SETS
+from interp.ablation.table import set_name, summary
+from interp.errors import InputError
+from interp.runs.seeds import stream
+from interp.stats import permutation_p, sign_flip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from interp.ablation.chosen import ByFold
+    from interp.ablation.head_sets import HeadSet
+    from interp.ablation.screen import AblationResult
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadSetNull:
+    """Named heads, and random sets of as many heads in the same layers, ablated in one way.
+
+    Attributes
+    ----------
+    heads
+        The named set of each fold of donors, all equal unless they were chosen on other donors.
+    replacement, metric, target
+        How they were ablated, and what was read.
+    donors
+        Names of the donors that were scored.
+    drop
+        Drop of the frozen readout, (set, donor); the named set first, then the random ones.
+    masked
+        Rise of the masked-value loss in the same donors, (set, donor).
+    whole
+        Whether the random sets are all there are.
+    seed
+        Seed of the bootstrap.
+
+    Notes
+    -----
+    The statistic is the mean drop of the readout minus that of the masked-value loss, standardised over the sets (the
+    named one among them) and put into the readout's units by its own spread over the sets. So a set counts for what it
+    does to the readout beyond what it does to the model as a whole.
+    """
+
+    heads: ByFold
+    replacement: str
+    metric: str
+    target: str
+    donors: tuple[str, ...]
+    drop: NDArray[np.float64]
+    masked: NDArray[np.float64]
+    whole: bool
+    seed: int
+
+    def __repr__(self) -> str:
+        """Say what was found."""
+        return (
+            f"HeadSetNull({self.name}, {self.replacement}: drop {self.mean_drop[0]:.3g}, statistic "
+            f"{self.statistic[0]:.3g}, p {self.p:.3g} against {self.n_sets} sets)"
+        )
+
+    @property
+    def name(self) -> str:
+        """The named set, ``L2H5 + L3H0``; where folds differ, each with the number of its folds."""
+        counts = Counter(self.heads)
+        if len(counts) == 1:
+            return set_name(self.heads[0])
+        return "; ".join(f"{set_name(heads)} ({n} of {len(self.heads)} folds)" for heads, n in counts.most_common())
+
+    @property
+    def n_sets(self) -> int:
+        """Number of random sets."""
+        return len(self.drop) - 1
+
+    @property
+    def mean_drop(self) -> NDArray[np.float64]:
+        """Drop of the readout, mean over donors, (set,)."""
+        return self.drop.mean(axis=1)
+
+    @property
+    def statistic(self) -> NDArray[np.float64]:
+        """The readout's drop minus the standardised masked-value drop, (set,)."""
+        drop, masked = self.mean_drop, self.masked.mean(axis=1)
+        spread = masked.std()
+        standard = (masked - masked.mean()) / spread if spread > 0 else np.zeros(len(masked))
+        return drop - drop.std() * standard
+
+    @property
+    def p(self) -> float:
+        """(1 + random sets at least as good) / (1 + random sets); NaN without any."""
+        found = _rounded(self.statistic)
+        return permutation_p(found[0], found[1:]).p if self.n_sets else float("nan")
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that so many sets can give."""
+        return 1 / (1 + self.n_sets)
+
+    @property
+    def excess(self) -> dict[str, float]:
+        """The named set's drop minus the mean of the random sets', over donors: value, lo, hi, n_donors, p_donors."""
+        values = self.drop[0] - (self.drop[1:].mean(axis=0) if self.n_sets else np.nan)
+        found = summary(values, seed=self.seed, name=f"excess {self.replacement} {self.metric} {self.target}")
+        known = values[np.isfinite(values)]
+        return found | {"p_donors": sign_flip(known, seed=self.seed).p if len(known) else float("nan")}
+
+
+def head_set_null(
+    result: AblationResult,
+    heads: Iterable[tuple[int, int]] | None = None,
+    *,
+    replacement: str = MEAN,
+    size: int = 3,
+    metric: str | None = None,
+    target: str | None = None,
+    n_sets: int = N_SETS,
+) -> HeadSetNull:
+    """Ablate named heads and random sets of as many heads of the same layers.
+
+    Parameters
+    ----------
+    result
+        From `interp.ablate_heads`, with a readout and ``"masked_loss"``.
+    heads
+        Pairs (layer, head) that were named without a look at these cells' donors. When None, the `size` heads that are
+        missed most, chosen for each fold of donors by the donors outside it.
+    replacement
+        How heads are ablated.
+    size
+        Number of heads to choose.
+    metric, target
+        What is read; the deciding metric of the first readout when None.
+    n_sets
+        Most random sets: all there are where these are no more, else so many without repeats.
+
+    Returns
+    -------
+    HeadSetNull
+
+    Raises
+    ------
+    InputError
+        There is no readout or no masked-value loss, or a head does not exist.
+    """
+    bench = result.bench
+    effect = bench.effect(metric, target)
+    metric = metric or effect.metrics[0]
+    loss = next((other for other in bench.effects if MASKED_LOSS in other.metrics), None)
+    if loss is None or not effect.target:
+        msg = "the null of head sets needs a readout and the masked-value loss; give readout= and effects='masked_loss'"
+        raise InputError(msg)
+    if n_sets < 1:
+        msg = f"n_sets is {n_sets}; give at least one random set"
+        raise InputError(msg)
+    named = chosen_heads(result, size, metric, effect.target) if heads is None else in_every_fold(bench, effect, heads)
+    draws, whole = random_sets(named, bench.model.config.n_heads, most=n_sets, seed=bench.seed)
+    arms = [named, *draws]
+    sets = sorted({heads for arm in arms for heads in arm})
+    measured = bench.measure(sets, replacement, effects=[effect, loss], description=f"random heads, {replacement}")
+    found = {(drops.metric, drops.target): drops for drops in measured}
+    read, lost = found[metric, effect.target], found[MASKED_LOSS, loss.target]
+    drop = np.array([of_donors(read.drop, sets, arm, read.fold) for arm in arms])
+    places = [lost.donors.index(name) for name in read.donors]
+    masked = np.array([of_donors(lost.drop[:, places], sets, arm, read.fold) for arm in arms])
+    known = np.isfinite(drop).all(axis=0) & np.isfinite(masked).all(axis=0)
+    if not known.any():
+        msg = f"no donor could be scored for {effect.target!r}; give more cells (n_cells=)"
+        raise InputError(msg)
+    donors = tuple(name for name, scored in zip(read.donors, known, strict=True) if scored)
+    return HeadSetNull(
+        named, replacement, metric, effect.target, donors, drop[:, known], masked[:, known], whole, bench.seed
+    )
+
+
+def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 0) -> tuple[list[ByFold], bool]:
+    """Draw sets of as many heads in the same layers as the named ones.
+
+    Folds whose named sets lie alike in the layers share a draw.
+
+    Parameters
+    ----------
+    named
+        The named set of each fold.
+    n_heads
+        Heads of a layer.
+    most
+        Most draws.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    draws
+        One set per fold each; all different, and none that is the named one in every fold.
+    whole
+        Whether these are all there are.
+
+    Examples
+    --------
+    >>> draws, whole = random_sets((((0, 1), (2, 0)),), 2)
+    >>> [draw[0] for draw in draws], whole
+    ([((0, 0), (2, 0)), ((0, 0), (2, 1)), ((0, 1), (2, 1))], True)
+    """
+    shapes = [_shape(heads) for heads in named]
+    kinds = list(dict.fromkeys(shapes))
+    number = prod(comb(n_heads, n) for kind in kinds for _, n in kind)
+    if number <= most + 1:
+        every = product(*(_all_sets(kind, n_heads) for kind in kinds))
+        draws = [_by_fold(kinds, one, shapes) for one in every]
+        draws = [draw for draw in draws if draw != named]
+        return draws[:most], len(draws) <= most
+    rng = stream(seed, "ablation random heads")
+    found: dict[ByFold, None] = {}
+    while len(found) < most:
+        one = [_drawn(kind, n_heads, rng) for kind in kinds]
+        draw = _by_fold(kinds, one, shapes)
+        if draw != named:
+            found[draw] = None
+    return list(found), False
+
+
+Shape = tuple[tuple[int, int], ...]
+
+
+def _shape(heads: HeadSet) -> Shape:
+    """How many heads of each layer, (layer, number)."""
+    return tuple(sorted(Counter(layer for layer, _ in heads).items()))
+
+
+def _all_sets(kind: Shape, n_heads: int) -> list[HeadSet]:
+    layers = [[[(layer, head) for head in own] for own in combinations(range(n_heads), n)] for layer, n in kind]
+    return [tuple(head for part in parts for head in part) for parts in product(*layers)]
+
+
+def _drawn(kind: Shape, n_heads: int, rng: np.random.Generator) -> HeadSet:
+    return tuple(
+        (layer, int(head)) for layer, n in kind for head in np.sort(rng.choice(n_heads, size=n, replace=False))
+    )
+
+
+def _by_fold(kinds: Sequence[Shape], one: Sequence[HeadSet], shapes: Sequence[Shape]) -> ByFold:
+    own = dict(zip(kinds, one, strict=True))
+    return tuple(own[shape] for shape in shapes)
+
+
+def _rounded(values: NDArray) -> NDArray:
+    """Values without what is rounding beside the largest, so that equal sets tie whatever order they were summed in."""
+    largest = np.abs(values).max(initial=0.0)
+    return values if largest == 0 else np.round(values / largest, 12)
