@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MEAN, TYPE_MEAN, ZERO = "mean", "type mean", "zero"
 RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER = "resample", "resample same type", "resample other type"
+# Scores are of order 1, and sums of many cells in another order differ by less than this.
+ROUNDING = 1e-12
 # What z of a head can become; a type is a cell type.
 REPLACEMENTS = (MEAN, TYPE_MEAN, ZERO, RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER)
 
@@ -263,5 +265,6 @@ def _drops(effect: Effect, base: NDArray, ablated: NDArray) -> list[Drops]:
     for metric in effect.metrics:
         scores = np.array([one[metric] for one in without]).reshape(len(without), *intact[metric].shape)
         drop = intact[metric] - scores  # (set, slot, donor)
+        drop[np.abs(drop) < ROUNDING] = 0.0
         found.append(Drops(metric, effect.target, effect.donors, fold, intact[metric][0], drop[:, 0], drop[:, 1:]))
     return found

@@ -9,6 +9,7 @@ from math import comb, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from interp.ablation.bench import MEAN
 from interp.ablation.chosen import chosen_heads, in_every_fold, of_donors
@@ -45,8 +46,10 @@ class HeadSetNull:
         Drop of the frozen readout, (set, donor); the named set first, then the random ones.
     masked
         Rise of the masked-value loss in the same donors, (set, donor).
+    draws
+        The random sets of each fold, (set,).
     whole
-        Whether the random sets are all there are.
+        Whether these are all there are.
     seed
         Seed of the bootstrap.
 
@@ -64,6 +67,7 @@ class HeadSetNull:
     donors: tuple[str, ...]
     drop: NDArray[np.float64]
     masked: NDArray[np.float64]
+    draws: tuple[ByFold, ...]
     whole: bool
     seed: int
 
@@ -110,6 +114,15 @@ class HeadSetNull:
     def smallest_p(self) -> float:
         """The smallest p that so many sets can give."""
         return 1 / (1 + self.n_sets)
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per set: replacement, draw (0 the named one), heads, drop, lo, hi, masked, statistic."""
+        found = pd.DataFrame({"replacement": self.replacement, "draw": range(1 + self.n_sets)})
+        found["heads"] = [self.name, *("; ".join(map(set_name, dict.fromkeys(draw))) for draw in self.draws)]
+        own = summary(self.drop[0], seed=self.seed, name=f"drop {self.replacement} {self.metric} {self.target}")
+        bounds = {end: [own[end], *[np.nan] * self.n_sets] for end in ("lo", "hi")}
+        masked = self.masked.mean(axis=1)
+        return found.assign(drop=self.mean_drop, **bounds, masked=masked, statistic=self.statistic)
 
     @property
     def excess(self) -> dict[str, float]:
@@ -183,7 +196,16 @@ def head_set_null(
         raise InputError(msg)
     donors = tuple(name for name, scored in zip(read.donors, known, strict=True) if scored)
     return HeadSetNull(
-        named, replacement, metric, effect.target, donors, drop[:, known], masked[:, known], whole, bench.seed
+        named,
+        replacement,
+        metric,
+        effect.target,
+        donors,
+        drop[:, known],
+        masked[:, known],
+        tuple(draws),
+        whole,
+        bench.seed,
     )
 
 

@@ -202,10 +202,9 @@ def _predicted(bench: Bench, replacement: str) -> dict[tuple[str, str], Drops]:
     total = sum(len(bench.tokens) for _ in able)
     with progress(total=total, description="gradients", unit="cell") as bar:
         for effect in able:
-            change = gradient_readings(
-                bench.model, bench.cells(masked=effect.masked), bench.given(replacement, masked=effect.masked), _Objective(effect),
-                steps=bench.settings.steps, progress=bar.update,
-            )  # fmt: skip
+            tokens, ready = bench.cells(masked=effect.masked), bench.given(replacement, masked=effect.masked)
+            steps, objective = bench.settings.steps, _Objective(effect)
+            change = gradient_readings(bench.model, tokens, ready, objective, steps=steps, progress=bar.update)
             drop = -np.nan_to_num(change).reshape(-1, change.shape[-1]).astype(np.float64) @ effect.weights().T
             metric = str(effect.differentiable)
             none = np.full(len(effect.donors), np.nan)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interp.cli.ablate import ablate
 from interp.cli.arguments import LIST_OPTIONS, spread_lists
 from interp.cli.capture import capture
 from interp.cli.discover import discover
@@ -38,7 +39,7 @@ app = typer.Typer(
     "model, and measure, beside matched controls, whether the model deserves the credit. Start with: interp discover",
     epilog="Exit codes: 0 done, 2 usage, 3 input, 4 refused artifact or checkpoint, 5 stopped and resumable.",
 )
-for verb in (discover, extract, probe, geometry, capture, transform, power, simulate, pretrain):
+for verb in (discover, extract, probe, ablate, geometry, capture, transform, power, simulate, pretrain):
     app.command()(verb)
 app.add_typer(model_app, name="model")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-LIST_OPTIONS = ("--cells", "--external", "--negative", "--sites", "--genes", "--donors", "--sd", "--target")
+LIST_OPTIONS = ("--cells", "--external", "--negative", "--sites", "--genes", "--donors", "--sd", "--target", "--heads")
 
 Donor = Annotated[str, typer.Option(help="obs column that names the donor.")]
 Tissue = Annotated[str, typer.Option(help="obs column that names the tissue.")]

@@ -1,5 +1,6 @@
 """One function per figure: Axes in, Axes out; `save` writes png and pdf, `style` is the common look."""
 
+from interp.figures.ablation import ablation_bars, gradient_scatter, redundancy_matrix
 from interp.figures.adaptors import adaptor_curves, adaptor_sweep
 from interp.figures.attribution import attribution_forest
 from interp.figures.chain import compaction_chain
@@ -21,6 +22,7 @@ from interp.figures.training import learning_curve
 
 __all__ = [
     "BRANCH_COLOURS",
+    "ablation_bars",
     "adaptor_curves",
     "adaptor_sweep",
     "attention_pattern",
@@ -36,6 +38,7 @@ __all__ = [
     "factor_impact",
     "factor_loadings",
     "gate_board",
+    "gradient_scatter",
     "head_heatmap",
     "impact_concentration",
     "latent_manifold",
@@ -44,6 +47,7 @@ __all__ = [
     "learning_curve",
     "null_distribution",
     "power_curve",
+    "redundancy_matrix",
     "save",
     "study_markers",
     "style",

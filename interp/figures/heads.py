@@ -48,6 +48,7 @@ def head_heatmap(
     target: str | None = None,
     role: str | None = None,
     alpha: float | None = None,
+    digits: int = 2,
     label: str | None = None,
     title: str | None = None,
     ax: Axes | None = None,
@@ -73,6 +74,8 @@ def head_heatmap(
         where it exists.
     alpha
         Level of the column q that a head must stay under.
+    digits
+        Decimals of the numbers in the cells.
     label
         Name of the score with its unit on the colour bar; default the metric's name.
     title
@@ -106,7 +109,7 @@ def head_heatmap(
         ax = axes_for(ax, width, max(1.5, cell * n_layers * 0.8 + 1.35))
         image = ax.imshow(np.ma.masked_invalid(scores), norm=_range(scores, null_mean, floor), aspect="auto")
         weak = None if alpha is None else _weak(best, scores.shape, alpha)
-        _mark(ax, image, scores, tied, weak)
+        _mark(ax, image, scores, tied, weak, digits=digits)
         _ticks(ax, n_layers, n_heads)
         _mark_null(side_bar(ax, image), label, null_mean, floor)
         default = f"{without_unit(label)} of every head"
@@ -182,7 +185,13 @@ def _weak(best: pd.DataFrame, shape: tuple[int, ...], alpha: float) -> np.ndarra
 
 
 def _mark(
-    ax: Axes, image: ScalarMappable, scores: np.ndarray, tied: np.ndarray, weak: np.ndarray | None = None
+    ax: Axes,
+    image: ScalarMappable,
+    scores: np.ndarray,
+    tied: np.ndarray,
+    weak: np.ndarray | None = None,
+    *,
+    digits: int = 2,
 ) -> None:
     numbers = scores.size <= MOST_NUMBERS
     single = np.isfinite(scores).any() and not tied.any()
@@ -200,7 +209,8 @@ def _mark(
             ax.add_patch(Rectangle((head - 0.46, layer - 0.46), 0.92, 0.92, fill=False, edgecolor=REFERENCE, lw=1.4))
         if numbers and not missing:
             size = SMALL_SIZE if scores.shape[1] <= 8 else TINY_SIZE - 0.5
-            text = number(value).replace("0.", ".", 1) if scores.shape[1] > 8 else number(value)
+            text = number(value, digits=digits)
+            text = text.replace("0.", ".", 1) if scores.shape[1] > 8 else text
             ax.text(head, layer, text, ha="center", va="center", size=size, color=ink)
 
 
