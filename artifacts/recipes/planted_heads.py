@@ -20,39 +20,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
+from planted_heads_page import KNOWN, LEVEL, NO_HEAD, WITHOUT, page
 
 import interp
 from interp.probing import ProbeSettings, probe
 from interp.probing.metrics import AUROC, BALANCED
 from interp.probing.table import SCORE
-from interp.report.tables import markdown, shown
 from interp.runs.files import write_text
 from interp.runs.progress import be_quiet
 from interp.runs.seeds import stream
-from interp.scgpt.planted import PlantedSizes, planted_model
-from interp.simulate.interaction import with_interaction
+from interp.scgpt.planted import MARKER_SCORE, VALUE_SCORE, WRITTEN, PlantedSizes, planted_model
+from interp.simulate.interaction import HIGH, LOW, with_interaction
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
 TARGET = "agreement"
-LEVEL = 0.05
 N_DONORS, N_CELLS, N_GENES = 15, 480, 120
 SIZES = PlantedSizes()
 N_HEADS = SIZES.n_layers * SIZES.n_heads
 # Layer of the head that knows; None where no head does.
-NO_HEAD = "no head"
 WORLDS = {"middle layer": SIZES.n_layers // 2, "last layer": SIZES.n_layers - 1, NO_HEAD: None}
 N_PLANTED, N_NULL = 20, 200
-WANTED_FIRST, WANTED_NAMED = 0.95, 0.05
 SETTINGS = ProbeSettings(draws=40)
+ABLATION = "ablation.mean"
 # Seeds that no setting was looked at on.
 FIRST_SEED = 1000
-# Representations without the model, by what the page calls them.
-WITHOUT = {"raw log1p": "raw log1p", "bag of tokens": "bag of tokens", "PCA": "PCA-10", "projection": "random projection-10"}
-KNOWN = (*WITHOUT, "embedding", "planted head", "other heads", "later heads")
 COLUMNS = (
     "world", "method", "seed", "layer", "head", "genes", "first", "rank", "value", "best other", "p", "q", "named",
     "others named", "named by any metric", "smallest p", "seconds", *KNOWN,
@@ -109,7 +103,14 @@ def probing(world: World) -> dict[str, Any]:
     return _ranked(found.table, BALANCED, world) | about | _areas(_heads(found.table, AUROC), world)
 
 
-METHODS = {"probing": probing}
+def ablation(world: World) -> dict[str, Any]:
+    """Ablate every head by its mean, and see what a frozen readout of the embedding misses."""
+    found = interp.ablate_heads(world.model, world.cells, TARGET, effects=(), seed=world.seed).table
+    whole = found[found["metric"] == f"{ABLATION}.{AUROC}"]["base"].iloc[0]
+    return _ranked(found, f"{ABLATION}.{BALANCED}", world) | {"embedding": whole}
+
+
+METHODS = {"probing": probing, "ablation": ablation}
 
 
 def _cls_rows(world: World) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -187,7 +188,10 @@ def main() -> None:
         for number, future in enumerate(as_completed(coming), len(wanted) - len(missing) + 1):
             _append(options.runs, future.result())
             log.info("%d of %d runs, the last %s, %s, seed %d", number, len(wanted), *coming[future])
-    write_text(options.page, page(_read(options.runs), options))
+    runs = _read(options.runs)
+    last = np.where(runs["world"] == NO_HEAD, options.null_seeds, options.seeds) + options.first - 1
+    runs = runs[runs["seed"].between(options.first, last)]
+    write_text(options.page, page(runs, _about(runs, options.first)))
 
 
 def _run(name: str, method: str, seed: int) -> dict[str, Any]:
@@ -214,8 +218,16 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=list(COLUMNS))
 
 
-def page(runs: pd.DataFrame, options: argparse.Namespace) -> str:
-    raise NotImplementedError
+def _about(runs: pd.DataFrame, first: int) -> dict[str, Any]:
+    spent = runs.groupby("method", sort=False)["seconds"].median()
+    cost = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
+    return {
+        "donors": N_DONORS, "cells": N_CELLS, "genes": N_GENES, "layers": SIZES.n_layers, "each": SIZES.n_heads,
+        "heads": N_HEADS, "width": SIZES.d_model, "marker": MARKER_SCORE, "value": VALUE_SCORE, "written": WRITTEN,
+        "low": 1 + LOW, "high": 1 + HIGH, "draws": SETTINGS.draws, "level": LEVEL, "need": LEVEL / N_HEADS,
+        "pooled": 1 / (1 + SETTINGS.draws * N_HEADS), "flip": 2.0**-N_DONORS, "first": first, "cost": cost,
+        "number": len(runs), "minutes": runs["seconds"].sum() / 60,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -135,9 +135,7 @@ def planted_model(
     return model
 
 
-def _check(
-    symbols: Sequence[str], genes: tuple[str, str], place: tuple[int, int] | None, sizes: PlantedSizes
-) -> None:
+def _check(symbols: Sequence[str], genes: tuple[str, str], place: tuple[int, int] | None, sizes: PlantedSizes) -> None:
     if len(set(genes)) != 2 or not set(genes) <= set(symbols):
         msg = f"The interaction is of two different genes of the vocabulary; {genes} were given."
         raise InputError(msg)

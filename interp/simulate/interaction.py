@@ -20,7 +20,13 @@ AGREE, DIFFER = "agree", "differ"
 
 
 def with_interaction(
-    cells: AnnData, genes: tuple[str, str], *, target: str = "agreement", low: float = LOW, high: float = HIGH, seed: int = 0
+    cells: AnnData,
+    genes: tuple[str, str],
+    *,
+    target: str = "agreement",
+    low: float = LOW,
+    high: float = HIGH,
+    seed: int = 0,
 ) -> AnnData:
     """Draw two genes' counts anew, each low or high whatever else the cell is, and label whether they agree.
 

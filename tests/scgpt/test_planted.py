@@ -44,7 +44,7 @@ def contrast(z):
 def test_the_head_is_a_softmax_over_markers_and_values(place):
     layer, head = place
     model, directions = planted_model(SYMBOLS, GENES, place, seed=1), Directions.draw(32, 1)
-    ids, values, padding = given = tokens(model)
+    padding = (given := tokens(model))[2]
     names = [f"blocks.{layer}.hook_resid_pre", f"blocks.{layer}.attn.hook_z", f"blocks.{layer}.attn.hook_result"]
     _, cache = model.run_with_cache(*given, names_filter=names)
     x, z, result = (cache[name] for name in names)
