@@ -2,7 +2,7 @@
 
 from interp.ablation.directions import ProjectOut, Steer, random_directions
 from interp.ablation.exact import exact_readings
-from interp.ablation.gradient import gradient_readings
+from interp.ablation.gradient import Objective, gradient_readings
 from interp.ablation.head_sets import HeadSet
 from interp.ablation.interventions import ReplaceHeads, ReplaceSite
 from interp.ablation.null import HeadSetNull, head_set_null
@@ -21,6 +21,7 @@ __all__ = [
     "HeadSet",
     "HeadSetNull",
     "Mean",
+    "Objective",
     "ProjectOut",
     "Read",
     "Readings",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from interp.geometry import angles, ruler_agreement, trustworthiness
 from interp.geometry.neighbourhoods import NEIGHBOURS
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 # Metrics of the effects that need no readout; higher is better in all, so the loss stands with a minus.
 MASKED_LOSS = "neg_masked_loss"
 TRUST, ORDER = "trustworthiness", "order"
+# Logit of a class that takes no part: minus infinity, but with a gradient.
+ABSENT = -1e9
 
 
 class Effect(Protocol):
@@ -184,7 +185,7 @@ class Readout:
 
     @property
     def differentiable(self) -> str | None:
-        """Log loss with a minus, or squared error with a minus."""
+        """Log-odds of the true class, or slope of what is read on the truth."""
         return self.frozen.differentiable
 
     def read(self, resid: Tensor, tokens: GeneTokens, *, every: bool = True) -> Tensor:
@@ -202,25 +203,25 @@ class Readout:
         return self.frozen.scores(np.ascontiguousarray(read[self.rows], dtype=np.float64))
 
     def objective(self, resid: Tensor, tokens: GeneTokens) -> Tensor:
-        """Return the log-probability of the true class, or minus the squared error; 0 for a cell that is not scored."""
+        """Return the log-odds of the true class, or the cell's part in the slope; 0 for a cell that is not scored."""
         place = np.array([self._place.get(name, -1) for name in tokens.cell_ids])
         counted = (place >= 0) & self.frozen.known[place]
         own = place[counted]
         fold = self.frozen.fold[own]
         coef, intercept = (torch.from_numpy(table[fold, 0]).to(resid) for table in (self.frozen.coef, self._finite))
         read = torch.einsum("cd,ckd->ck", resid[torch.from_numpy(counted).to(resid.device), 0], coef) + intercept
-        values = torch.from_numpy(self.frozen.values[own]).to(resid.device)
         if self.frozen.classes:
-            found = -F.cross_entropy(read, values, reduction="none")
+            values = torch.from_numpy(self.frozen.values[own]).to(resid.device)[:, None]
+            found = read.gather(1, values)[:, 0] - read.scatter(1, values, ABSENT).logsumexp(1)
         else:
-            found = -((read[:, 0] - values.to(read)) ** 2)
+            found = read[:, 0] * torch.from_numpy(np.nan_to_num(self.frozen.contrast[own])).to(read)
         cells = torch.from_numpy(np.flatnonzero(counted)).to(resid.device)
         return torch.zeros(len(resid), device=resid.device, dtype=found.dtype).index_add(0, cells, found)
 
     @cached_property
     def _finite(self) -> NDArray[np.float64]:
         """Intercepts with a large negative number in place of minus infinity, whose gradient would be NaN."""
-        return np.maximum(self.frozen.intercept, -1e9)
+        return np.maximum(self.frozen.intercept, ABSENT)
 
     def weights(self) -> NDArray[np.float64]:
         """Classes of a donor weigh alike, (donor, cell) over all cells."""

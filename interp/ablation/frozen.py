@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.probing.logistic import LogisticPaths
-from interp.probing.metrics import CLASS_METRICS, LOG_LOSS, NUMBER_METRICS, DonorClasses, DonorNumbers
+from interp.probing.metrics import CLASS_METRICS, NUMBER_METRICS, DonorClasses, DonorNumbers
 from interp.probing.nested import cross_validate
 from interp.probing.ridge import ridge_paths
 from interp.probing.sites import Representation
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from interp.probing.nested import Folds
     from interp.probing.targets import Task
 
-# What the gradient of a number's readout follows; higher is better, as in all metrics.
-NEG_ERROR = "neg_squared_error"
-# The differentiable metric of each kind, last, beside those of the probes.
-CLASSES, NUMBERS = CLASS_METRICS, (*NUMBER_METRICS, NEG_ERROR)
+# What gradients follow; higher is better, as in all metrics. Both are linear in what is read where a readout is sure of
+# itself, and there the slope of a log-probability or of a squared error vanishes, so that it foretells nothing.
+LOG_ODDS, SLOPE = "log_odds", "slope"
+# That metric stands last, beside those of the probes.
+CLASSES, NUMBERS = (*CLASS_METRICS, LOG_ODDS), (*NUMBER_METRICS, SLOPE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,28 +78,29 @@ class FrozenReadouts:
 
     @property
     def differentiable(self) -> str:
-        """The metric that is a mean over cells of something with a gradient."""
-        return LOG_LOSS if self.classes else NEG_ERROR
+        """The metric that is a mean over cells of something with a gradient.
+
+        ``log_odds``: of the true class against all others (natural logarithm); ``slope``: of what is read on the truth,
+        inside a donor.
+        """
+        return LOG_ODDS if self.classes else SLOPE
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Whether the probe that scores a cell was trained on its class, (cell,)."""
+        """Whether a cell counts: its probe was trained on its class, or its donor's numbers differ, (cell,)."""
         if not self.classes:
-            return np.ones(len(self.values), bool)
+            return np.isfinite(self.contrast)
         return np.isfinite(self.intercept[self.fold, 0, self.values])
+
+    @cached_property
+    def contrast(self) -> NDArray[np.float64]:
+        """Of a number: deviation from the donor's mean over the donor's variance, (cell,); NaN for a constant."""
+        return deviation(self.values, self.donor, len(self.donors))
 
     def weights(self) -> NDArray[np.float64]:
         """Weight of each cell in its donor's score, classes alike, (donor, cell); all NaN without two known classes."""
-        known, n_donors = self.known, len(self.donors)
-        label = self.values if self.classes else np.zeros(len(known), np.int64)
-        sizes = np.zeros((n_donors, max(len(self.classes), 1)))
-        np.add.at(sizes, (self.donor[known], label[known]), 1.0)
-        present = (sizes > 0).sum(axis=1)
-        found = np.zeros((n_donors, len(known)))
-        cells = np.flatnonzero(known)
-        found[self.donor[cells], cells] = 1.0 / (sizes[self.donor, label] * present[self.donor])[cells]
-        found[present < (2 if self.classes else 1)] = np.nan
-        return found
+        labels = self.values if self.classes else np.zeros(len(self.values), np.int64)
+        return class_weights(labels, self.donor, self.known, len(self.donors), len(self.classes))
 
     def read(self, embedding: NDArray, rows: NDArray[np.int64], *, every: bool = True) -> NDArray[np.float64]:
         """Return logits or numbers of some of the cells (by their rows) from their `<cls>` rows (cell, d_model).
@@ -133,13 +136,57 @@ class FrozenReadouts:
         return found
 
     def _metrics(self, read: NDArray, cells: NDArray, own: int, slot: int) -> dict[str, NDArray]:
-        n_donors = len(self.donors)
+        n_donors, values, donor = len(self.donors), self.values[cells], self.donor[cells]
         if self.classes:
             trained = np.isfinite(self.intercept[own, slot])
-            judge = DonorClasses(self.values[cells], self.donor[cells], n_donors, len(self.classes), trained)
-            return judge.metrics(read)
-        numbers = DonorNumbers(self.values[cells], self.donor[cells], n_donors)
-        return numbers.metrics(read[:, 0]) | {NEG_ERROR: -numbers.loss(read[:, 0])}
+            judge = DonorClasses(values, donor, n_donors, len(self.classes), trained)
+            weights = class_weights(values, donor, trained[values], n_donors, len(self.classes))
+            return judge.metrics(read) | {LOG_ODDS: weights @ np.where(trained[values], log_odds(read, values), 0.0)}
+        numbers = DonorNumbers(values, donor, n_donors)
+        contrast = deviation(values, donor, n_donors)
+        weights = class_weights(np.zeros(len(cells), np.int64), donor, np.isfinite(contrast), n_donors, 0)
+        return numbers.metrics(read[:, 0]) | {SLOPE: weights @ (read[:, 0] * np.nan_to_num(contrast))}
+
+
+def log_odds(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log-odds of each cell's class against all others, (cell,), from logits (cell, class)."""
+    from scipy.special import logsumexp
+
+    rows = np.arange(len(labels))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    return logits[rows, labels] - logsumexp(others, axis=1)
+
+
+def class_weights(
+    labels: NDArray[np.int64], donor: NDArray[np.int64], known: NDArray[np.bool_], n_donors: int, n_classes: int
+) -> NDArray[np.float64]:
+    """Return the weight of each known cell in its donor's mean, classes alike, (donor, cell).
+
+    All NaN for a donor with fewer than two known classes; `n_classes` is 0 for a number, which has none.
+    """
+    sizes = np.zeros((n_donors, max(n_classes, 1)))
+    np.add.at(sizes, (donor[known], labels[known]), 1.0)
+    present = (sizes > 0).sum(axis=1)
+    found = np.zeros((n_donors, len(labels)))
+    cells = np.flatnonzero(known)
+    found[donor[cells], cells] = 1.0 / (sizes[donor, labels] * present[donor])[cells]
+    found[present < (2 if n_classes else 1)] = np.nan
+    return found
+
+
+def deviation(values: NDArray, donor: NDArray[np.int64], n_donors: int) -> NDArray[np.float64]:
+    """Return each number's deviation from its donor's mean over the donor's variance, (cell,); NaN for a constant.
+
+    The mean over a donor's cells of what is read times this is the slope of what is read on the truth.
+    """
+    found = np.full(len(values), np.nan)
+    for number in range(n_donors):
+        own = donor == number
+        if own.any() and np.ptp(values[own]) > 0:
+            centred = values[own] - values[own].mean()
+            found[own] = centred / np.mean(centred**2)
+    return found
 
 
 def fit_readouts(

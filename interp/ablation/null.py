@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from interp.ablation.screen import AblationResult
 
 
+# A rise of the masked-value loss by less than this share of it is no damage to the model. Where sets differ by less,
+# their differences are not blown up to a standard deviation of one.
+NEGLIGIBLE = 0.01
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class HeadSetNull:
     """Named heads, and random sets of as many heads in the same layers, ablated in one way.
@@ -46,6 +51,8 @@ class HeadSetNull:
         Drop of the frozen readout, (set, donor); the named set first, then the random ones.
     masked
         Rise of the masked-value loss in the same donors, (set, donor).
+    loss
+        Mean masked-value loss of the intact model.
     draws
         The random sets of each fold, (set,).
     whole
@@ -55,9 +62,10 @@ class HeadSetNull:
 
     Notes
     -----
-    The statistic is the mean drop of the readout minus that of the masked-value loss, standardised over the sets (the
-    named one among them) and put into the readout's units by its own spread over the sets. So a set counts for what it
-    does to the readout beyond what it does to the model as a whole.
+    The statistic is the mean drop of the readout minus the rise of the masked-value loss, standardised over the sets
+    (the named one among them; by `NEGLIGIBLE` of the loss where they differ by less) and put into the readout's units
+    by its own spread over the sets. So a set counts for what it does to the readout beyond what it does to the model as
+    a whole. All sets are treated alike, which the p over sets rests on.
     """
 
     heads: ByFold
@@ -67,6 +75,7 @@ class HeadSetNull:
     donors: tuple[str, ...]
     drop: NDArray[np.float64]
     masked: NDArray[np.float64]
+    loss: float
     draws: tuple[ByFold, ...]
     whole: bool
     seed: int
@@ -100,9 +109,8 @@ class HeadSetNull:
     def statistic(self) -> NDArray[np.float64]:
         """The readout's drop minus the standardised masked-value drop, (set,)."""
         drop, masked = self.mean_drop, self.masked.mean(axis=1)
-        spread = masked.std()
-        standard = (masked - masked.mean()) / spread if spread > 0 else np.zeros(len(masked))
-        return drop - drop.std() * standard
+        spread = max(float(masked.std()), NEGLIGIBLE * self.loss)
+        return drop - drop.std() * (masked - masked.mean()) / spread
 
     @property
     def p(self) -> float:
@@ -196,17 +204,10 @@ def head_set_null(
         raise InputError(msg)
     donors = tuple(name for name, scored in zip(read.donors, known, strict=True) if scored)
     return HeadSetNull(
-        named,
-        replacement,
-        metric,
-        effect.target,
-        donors,
-        drop[:, known],
-        masked[:, known],
-        tuple(draws),
-        whole,
-        bench.seed,
-    )
+        heads=named, replacement=replacement, metric=metric, target=effect.target, donors=donors, drop=drop[:, known],
+        masked=masked[:, known], loss=-float(lost.base[places][known].mean()), draws=tuple(draws), whole=whole,
+        seed=bench.seed,
+    )  # fmt: skip
 
 
 def random_sets(named: ByFold, n_heads: int, *, most: int = N_SETS, seed: int = 0) -> tuple[list[ByFold], bool]:

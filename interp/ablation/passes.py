@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,32 @@ if TYPE_CHECKING:
 _LAYER = re.compile(r"^blocks\.(\d+)\.")
 
 
-def batches(model: HookedScGPT, tokens: GeneTokens, batch_cells: int | None = None) -> Iterator[np.ndarray]:
+def check_cells(tokens: GeneTokens) -> None:
+    """Refuse an empty panel.
+
+    Raises
+    ------
+    InputError
+        There is no cell.
+    """
+    if not len(tokens):
+        msg = "no cells were given, so there is nothing to ablate; give the tokens of at least one"
+        raise InputError(msg)
+
+
+def live(model: HookedScGPT) -> bool:
+    """Return whether any hook is live."""
+    return any(point.has_hooks() for point in model.hook_dict.values())
+
+
+def batch_tokens(model: HookedScGPT) -> int:
+    """Return how many tokens the model's device serves best at once."""
+    return pass_plan(model.config, model.device.type, patterns=False).batch_tokens
+
+
+def batches(
+    model: HookedScGPT, tokens: GeneTokens, batch_cells: int | None = None, *, share: int = 1
+) -> Iterator[np.ndarray]:
     """Go through cells in batches of similar length.
 
     Parameters
@@ -33,6 +59,8 @@ def batches(model: HookedScGPT, tokens: GeneTokens, batch_cells: int | None = No
         The cells.
     batch_cells
         Most cells of a batch; only as many tokens as serve the device when None.
+    share
+        Divides that number of tokens, for passes that keep more.
 
     Yields
     ------
@@ -47,7 +75,8 @@ def batches(model: HookedScGPT, tokens: GeneTokens, batch_cells: int | None = No
     if batch_cells is not None and batch_cells < 1:
         msg = f"batch_cells = {batch_cells} leaves no cell for a batch; give at least 1, or leave it out"
         raise InputError(msg)
-    for rows in pass_plan(model.config, model.device.type, patterns=False).batches(tokens.lengths):
+    plan = pass_plan(model.config, model.device.type, patterns=False)
+    for rows in replace(plan, batch_tokens=max(1, plan.batch_tokens // share)).batches(tokens.lengths):
         for start in range(0, len(rows), batch_cells or len(rows)):
             yield rows[start : start + (batch_cells or len(rows))]
 

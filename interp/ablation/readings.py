@@ -73,46 +73,50 @@ class Sheet:
     read: Read
     sets: Sequence[HeadSet]
     n_cells: int
-    _base: dict[str, np.ndarray] = field(default_factory=dict)
-    _ablated: dict[str, np.ndarray] = field(default_factory=dict)
+    _filled: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def put_base(self, rows: np.ndarray, resid: Tensor, tokens: GeneTokens) -> None:
-        """Read some cells of the model as it is; a set without heads is the same."""
-        for name, values in self._values(resid, tokens).items():
-            if name not in self._base:
-                self._base[name] = np.zeros((self.n_cells, *values.shape[1:]), values.dtype)
-                self._ablated[name] = np.zeros((len(self.sets), *self._base[name].shape), values.dtype)
-            self._check(name, values)
-            self._base[name][rows] = values
-            for place, heads in enumerate(self.sets):
-                if not heads:
-                    self._ablated[name][place, rows] = values
+    def put(self, place: int | None, rows: np.ndarray, resid: Tensor, tokens: GeneTokens) -> None:
+        """Read some cells.
 
-    def put(self, place: int, rows: np.ndarray, resid: Tensor, tokens: GeneTokens) -> None:
-        """Read some cells with one set replaced."""
-        for name, values in self._values(resid, tokens).items():
-            self._check(name, values)
-            self._ablated[name][place, rows] = values
+        Parameters
+        ----------
+        place
+            The set that is replaced; None for the model as it is.
+        rows
+            Places of the cells.
+        resid
+            Final residual stream of the cells, (cell, token, d_model).
+        tokens
+            The cells.
+
+        Raises
+        ------
+        InputError
+            The reader returns other names or axes than before, or not one reading per cell.
+        """
+        found = {name: value.detach().cpu().numpy() for name, value in self.read(resid, tokens).items()}
+        if not self._filled:
+            n_rows = len(self.sets) + 1  # the base is the last
+            for name, values in found.items():
+                self._filled[name] = np.zeros((n_rows, self.n_cells, *values.shape[1:]), values.dtype)
+        self._check(found, len(tokens))
+        for name, values in found.items():
+            self._filled[name][len(self.sets) if place is None else place, rows] = values
 
     def readings(self) -> Readings:
-        """Return what has been read."""
-        return Readings(self._base, self._ablated, tuple(self.sets))
+        """Return what has been read; a set without heads is the base."""
+        for values in self._filled.values():
+            values[[place for place, heads in enumerate(self.sets) if not heads]] = values[-1]
+        base = {name: values[-1] for name, values in self._filled.items()}
+        return Readings(base, {name: values[:-1] for name, values in self._filled.items()}, tuple(self.sets))
 
-    def _values(self, resid: Tensor, tokens: GeneTokens) -> dict[str, np.ndarray]:
-        found = {name: value.detach().cpu().numpy() for name, value in self.read(resid, tokens).items()}
-        for name, values in found.items():
-            if values.shape[:1] != (len(tokens),):
-                msg = f"the reading {name!r} has the shape {values.shape}; expected {len(tokens)} cells first"
-                raise InputError(msg)
-        return found
-
-    def _check(self, name: str, values: np.ndarray) -> None:
-        known = self._base.get(name)
-        if known is None or known.shape[1:] != values.shape[1:]:
-            before = "no such reading" if known is None else f"{known.shape[1:]} for a cell"
+    def _check(self, found: dict[str, np.ndarray], n_cells: int) -> None:
+        known = {name: (n_cells, *values.shape[2:]) for name, values in self._filled.items()}
+        shapes = {name: values.shape for name, values in found.items()}
+        if shapes != known:
             msg = (
-                f"the reading {name!r} is {values.shape[1:]} for a cell here, and was {before} in other cells; a "
-                "reader returns the same names and axes for every batch"
+                f"the reader returned {shapes} for {n_cells} cells, where {known} was expected; it returns the same "
+                "names and axes for every batch, cells first"
             )
             raise InputError(msg)
 

@@ -44,8 +44,8 @@ class AblationResult:
         In the form of scores.csv: layer, head, name, metric, target, role, value (by how much the score drops without
         the head), lo, hi, p, q, n_donors, null_mean and null_sd (other heads of the layer), floor, tied, status; and
         base (the intact model's score), base_p (p that its readout reads anything; no p is less), reason. Metrics are
-        called ``ablation.mean.balanced_accuracy`` (exact) and ``gradient.mean.neg_log_loss`` (predicted); losses stand
-        with a minus, so that their drop is their rise.
+        called ``ablation.mean.balanced_accuracy`` (exact) and ``gradient.mean.log_odds`` (predicted); losses stand with
+        a minus, so that their drop is their rise.
     exact_vs_gradient
         One row per head and objective: layer, head, name, metric, target, gradient, exact (NaN where it was not asked
         for).

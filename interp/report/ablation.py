@@ -25,7 +25,9 @@ LABELS = {
     "auroc": "AUROC",
     "spearman": "Spearman correlation",
     "neg_log_loss": "log-probability of the true class (nats)",
-    "neg_squared_error": "minus the squared error",
+    "r2": "R2",
+    "log_odds": "log-odds of the true class",
+    "slope": "slope of what is read on the truth",
     "neg_masked_loss": "minus the masked-value loss",
     "order": "order of stages (Spearman)",
     "trustworthiness": "trustworthiness",
@@ -38,9 +40,9 @@ METHOD = (
     "Readouts of the `<cls>` row were fitted on the intact model and training donors, frozen, and scored on donors "
     "that they never saw; every value is a mean over donors. A drop is what the score loses without a head, so a loss "
     "stands with a minus and its drop is its rise. p is the exact one-sided sign-flip test over donors, q "
-    "Benjamini-Hochberg over all heads. That a head is missed does not make it special: any disturbance hurts a frozen readout. So "
-    "*used* asks whether named heads are missed more than random heads of the same layers, beyond what they do to the "
-    "masked-value loss, under mean and under resample ablation."
+    "Benjamini-Hochberg over all heads. That a head is missed does not make it special: any disturbance hurts a "
+    "frozen readout. So *used* asks whether named heads are missed more than random heads of the same layers, beyond "
+    "what they do to the masked-value loss, under mean and under resample ablation."
 )
 
 
@@ -191,7 +193,12 @@ def _heat(result: AblationResult, metric: str, target: str, path: Path) -> None:
 
 
 def _short(metric: str) -> str:
-    return LABELS.get(metric, metric).split(" (")[0].replace(" of the true class", "")
+    return (
+        LABELS.get(metric, metric)
+        .split(" (")[0]
+        .replace(" of the true class", "")
+        .replace(" of what is read on the truth", "")
+    )
 
 
 def _summary(result: AblationResult, reports: Sequence[TargetReport], title: str) -> str:

@@ -211,16 +211,32 @@ class HookedScGPT(HookedModule):
         InputError
             The batches of the cells are missing, unknown or not asked for.
         """
+        x, genes = self.embed(gene_ids, values, batches)
+        if padding is not None and not padding.any():
+            padding = None
+        for block in self.blocks:
+            x = block(x, padding)
+        return x, genes
+
+    def embed(
+        self,
+        gene_ids: Int[Tensor, "cell token"],
+        values: Float[Tensor, "cell token"],
+        batches: Int[Tensor, " cell"] | None = None,
+    ) -> tuple[Float[Tensor, "cell token d_model"], Float[Tensor, "cell token d_model"]]:
+        """Return what enters the first block, and the gene embeddings.
+
+        Raises
+        ------
+        InputError
+            The batches of the cells are missing, unknown or not asked for.
+        """
         check_batches(batches, self.config, len(gene_ids))
         genes = self.hook_embed(self.encoder(gene_ids))
         embedded = self.hook_value_embed(self.value_encoder(values))
         x = self.hook_tokens(genes * embedded if self.config.input_emb_style == "scaling" else genes + embedded)
         if self.config.batch_norm != "none":
             x = self.batch_norm(x, batches)
-        if padding is not None and not padding.any():
-            padding = None
-        for block in self.blocks:
-            x = block(x, padding)
         return x, genes
 
     def forward(

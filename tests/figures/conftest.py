@@ -214,3 +214,28 @@ def probes() -> tuple[pd.DataFrame, pd.DataFrame]:
         [{"name": name, "layer": layer, "head": None, "value": value} for name, (layer, value) in named.items()]
     )
     return table.astype({"layer": "Int64", "head": "Int64"}), baselines.assign(metric="auroc", target="branch")
+
+
+def ablated() -> pd.DataFrame:
+    """Three layers of two heads that are missed by 0.00, 0.01, ...; the last two are sure."""
+    rows = [{"layer": k // 2, "head": k % 2, "name": f"L{k // 2}H{k % 2}", "value": 0.01 * k} for k in range(6)]
+    table = pd.DataFrame(rows).assign(metric="drop", target="stage", role="score", n_donors=7)
+    return table.assign(lo=table["value"] - 0.01, hi=table["value"] + 0.01, q=[0.9, 0.8, 0.5, 0.2, 0.01, 0.01])
+
+
+def set_draws(n: int = 39) -> pd.DataFrame:
+    """Two named heads above all random sets under mean ablation, and below them under resample ablation."""
+    parts = []
+    for name, named in (("mean", 0.2), ("resample", -0.2)):
+        drop = np.append(named, np.linspace(0, 0.1, n))
+        part = pd.DataFrame({"replacement": name, "draw": range(n + 1), "drop": drop, "statistic": drop})
+        part["heads"] = ["L0H1 + L1H0", *["L0H0 + L1H1"] * n]
+        parts.append(part.assign(lo=np.append(named - 0.05, [np.nan] * n), hi=np.append(named + 0.05, [np.nan] * n)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def head_pairs() -> pd.DataFrame:
+    """Three pairs: one redundant, one open, one in series."""
+    rows = [("L0H1", "L0H2", 0.2, 0.1, 0.3), ("L0H1", "L1H0", 0.05, -0.05, 0.15), ("L0H2", "L1H0", -0.1, -0.2, -0.05)]
+    table = pd.DataFrame(rows, columns=["first", "second", "redundancy", "lo", "hi"])
+    return table.assign(drop_first=0.1, drop_second=0.02, n_donors=6)

@@ -41,6 +41,15 @@ FIGURES: dict[str, Callable[..., Axes]] = {
     "heads 12 x 8": lambda **k: figures.head_heatmap(made.scores(12, 8), metric="order", label="order (Spearman)", **k),
     "heads 12 x 16": lambda **k: figures.head_heatmap(made.scores(12, 16), metric="order", **k),
     "heads, significance": lambda **k: figures.head_heatmap(made.probes()[0], metric="auroc", alpha=0.05, **k),
+    "ablation": lambda **k: figures.ablation_bars(made.ablated(), made.set_draws(), metric="drop", **k),
+    "gradients": lambda **k: figures.gradient_scatter(
+        pd.DataFrame({"name": list("abc"), "gradient": [0.1, 0.2, 0.4], "exact": [0.1, 0.3, 0.2]}).assign(
+            metric="log_odds", target="stage"
+        ),
+        metric="log_odds",
+        **k,
+    ),
+    "redundancy": lambda **k: figures.redundancy_matrix(made.head_pairs(), label="joint minus sum", **k),
     "layers": lambda **k: figures.layer_curve(*made.probes(), metric="auroc", **k),
     "manifold": lambda **k: figures.latent_manifold(LATENTS, OBS, GRAPH, note="order 0.4, p = 0.005", **k),
     "manifold by donor": lambda **k: figures.latent_manifold(LATENTS, OBS, GRAPH, colour="donor", **k),
