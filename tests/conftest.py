@@ -89,3 +89,21 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, bytes
     for server in started:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="session")
+def planted_world() -> Callable:
+    """Cells whose class is an interaction of two genes, and a model of which one head knows it, or none (None)."""
+    import interp
+    from interp.scgpt.planted import planted_model
+    from interp.simulate.interaction import with_interaction
+
+    genes = ("GATA1", "MBNL1")
+
+    def make(place: tuple[int, int] | None, seed: int, n_cells: int = 480) -> tuple:
+        cells = interp.simulate(n_donors=15, n_cells=n_cells, n_genes=100, seed=seed)
+        cells = with_interaction(cells, genes, seed=seed)
+        model = planted_model(list(cells.var_names), genes, place, seed=seed)
+        return interp.read_cells(cells, donor="donor", tissue="tissue", cell_type="cell_type"), model
+
+    return make

@@ -14,7 +14,9 @@ from interp.ablation.readings import ALL_ROWS, CLS_ROWS
 from interp.ablation.replacements import Mean, Replacement, Zero
 from interp.ablation.resample import Resample
 from interp.errors import InputError
+from interp.probing.metrics import AUROC, SPEARMAN
 from interp.runs.progress import progress
+from interp.stats import sign_flip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +35,8 @@ MEAN, TYPE_MEAN, ZERO = "mean", "type mean", "zero"
 RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER = "resample", "resample same type", "resample other type"
 # Scores are of order 1, and sums of many cells in another order differ by less than this.
 ROUNDING = 1e-12
+# Which metric says whether a readout reads anything at all, and what it is when it reads nothing.
+CHANCE = {AUROC: 0.5, SPEARMAN: 0.0}
 # What z of a head can become; a type is a cell type.
 REPLACEMENTS = (MEAN, TYPE_MEAN, ZERO, RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER)
 
@@ -56,6 +60,8 @@ class Drops:
     select
         The same for choosing heads for a fold by donors outside it, (set, fold, donor); NaN inside it. No folds where
         that was not asked for or nothing is fitted.
+    base_p
+        p that the intact model's readout reads its target at all, by `CHANCE` over donors; 0 where nothing is fitted.
     """
 
     metric: str
@@ -65,6 +71,7 @@ class Drops:
     base: NDArray[np.float64]
     drop: NDArray[np.float64]
     select: NDArray[np.float64]
+    base_p: float = 0.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -206,7 +213,8 @@ class Bench:
                     self.model, tokens, sets, ready, Reader(own, every=choose), progress=bar.update
                 )
                 for place, effect in own.items():
-                    found[place] = _drops(effect, readings.base[str(place)], readings.ablated[str(place)])
+                    read = readings.base[str(place)], readings.ablated[str(place)]
+                    found[place] = _drops(effect, *read, seed=self.seed)
         return [drops for place in sorted(found) for drops in found[place]]
 
     def cells(self, *, masked: bool) -> GeneTokens:
@@ -257,14 +265,23 @@ def check_replacement(name: str) -> None:
         raise InputError(msg)
 
 
-def _drops(effect: Effect, base: NDArray, ablated: NDArray) -> list[Drops]:
+def _drops(effect: Effect, base: NDArray, ablated: NDArray, *, seed: int) -> list[Drops]:
     intact = effect.scores(base)
     without = [effect.scores(read) for read in ablated]
     fold = getattr(effect, "fold_of_donor", np.zeros(len(effect.donors), np.int64))
-    found = []
+    found, base_p = [], _base_p(intact, seed)
     for metric in effect.metrics:
         scores = np.array([one[metric] for one in without]).reshape(len(without), *intact[metric].shape)
         drop = intact[metric] - scores  # (set, slot, donor)
         drop[np.abs(drop) < ROUNDING] = 0.0
-        found.append(Drops(metric, effect.target, effect.donors, fold, intact[metric][0], drop[:, 0], drop[:, 1:]))
+        values = intact[metric][0], drop[:, 0], drop[:, 1:]
+        found.append(Drops(metric, effect.target, effect.donors, fold, *values, base_p))
     return found
+
+
+def _base_p(intact: Mapping[str, NDArray], seed: int) -> float:
+    for metric, chance in CHANCE.items():
+        if metric in intact:
+            known = intact[metric][0][np.isfinite(intact[metric][0])]
+            return sign_flip(known - chance, seed=seed).p if len(known) else float("nan")
+    return 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -43,8 +43,9 @@ class AblationResult:
     table
         In the form of scores.csv: layer, head, name, metric, target, role, value (by how much the score drops without
         the head), lo, hi, p, q, n_donors, null_mean and null_sd (other heads of the layer), floor, tied, status; and
-        base (the intact model's score), reason. Metrics are called ``ablation.mean.balanced_accuracy`` (exact) and
-        ``gradient.mean.log_odds`` (predicted); losses stand with a minus, so that their drop is their rise.
+        base (the intact model's score), base_p (p that its readout reads anything; no p is less), reason. Metrics are
+        called ``ablation.mean.balanced_accuracy`` (exact) and ``gradient.mean.log_odds`` (predicted); losses stand with
+        a minus, so that their drop is their rise.
     exact_vs_gradient
         One row per head and objective: layer, head, name, metric, target, gradient, exact (NaN where it was not asked
         for).
@@ -171,8 +172,10 @@ def screen_heads(bench: Bench, *, replacement: str = MEAN, method: Method = "exa
     for drops in measured:
         tables.append(head_rows(drops, exact, f"ablation.{replacement}", seed=bench.seed))
         donors.append(donor_rows(drops, exact, f"ablation.{replacement}"))
+    base_p = {drops.target: drops.base_p for drops in measured}
     for drops in predicted.values():
-        tables.append(head_rows(drops, heads, f"gradient.{replacement}", seed=bench.seed))
+        guess = replace(drops, base_p=base_p[drops.target])
+        tables.append(head_rows(guess, heads, f"gradient.{replacement}", seed=bench.seed))
         donors.append(donor_rows(drops, heads, f"gradient.{replacement}"))
     for target, reason in bench.reasons.items():
         metrics = NUMBERS if pd.api.types.is_numeric_dtype(bench.obs.get(target, pd.Series(dtype=object))) else CLASSES

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     from interp.ablation.bench import Drops
 
-# Columns of scores.csv (design, section 5), and what ablation adds: the intact model's score, and why there is no row.
+# Columns of scores.csv (design, section 5), and what ablation adds: the intact model's score, p that it reads anything,
+# and why there is no row.
 COLUMNS = (
     "layer", "head", "name", "metric", "target", "role", "value", "lo", "hi", "p", "q", "n_donors",
-    "null_mean", "null_sd", "floor", "tied", "status", "base", "reason",
+    "null_mean", "null_sd", "floor", "tied", "status", "base", "base_p", "reason",
 )  # fmt: skip
 DONOR_COLUMNS = ("layer", "head", "name", "metric", "target", "role", "donor", "value", "base")
 PLACE = {"layer": "Int64", "head": "Int64"}
@@ -45,9 +46,11 @@ def set_name(heads: Sequence[tuple[int, int]]) -> str:
 def head_rows(drops: Drops, heads: Sequence[tuple[int, int]], prefix: str, *, seed: int) -> pd.DataFrame:
     """Build the table of single heads under one metric.
 
-    p is that of the exact sign-flip test that donors miss the head. ``null_mean`` and ``null_sd`` are of the other
-    heads of the same layer. ``floor`` is the difference that drawing other donors makes: the 95th percentile of
-    absolute differences between draws of the donors' deviations from their mean.
+    p is that of the exact sign-flip test that donors miss the head, and no less than that of the intact model's readout
+    reading its target at all: by luck a readout of nothing scores above chance, and then drops whatever is ablated.
+    ``null_mean`` and ``null_sd`` are of the other heads of the same layer. ``floor`` is the difference that drawing
+    other donors makes: the 95th percentile of absolute differences between draws of the donors' deviations from their
+    mean.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def head_rows(drops: Drops, heads: Sequence[tuple[int, int]], prefix: str, *, se
             continue
         metric = f"{prefix}.{drops.metric}"
         rows = [
-            _row(own, head, {"metric": metric, "target": drops.target, "role": role}, drops.base, seed)
+            _row(own, head, {"metric": metric, "target": drops.target, "role": role}, drops, seed)
             for head, own in zip(heads, values, strict=True)
         ]
         table = pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(PLACE)
@@ -127,16 +130,17 @@ def summary(values: NDArray, *, seed: int, name: str) -> dict[str, float]:
     return {"value": float(known.mean()) if len(known) else np.nan, "lo": lo, "hi": hi, "n_donors": len(known)}
 
 
-def _row(values: NDArray, head: tuple[int, int], series: dict[str, str], base: NDArray, seed: int) -> dict[str, Any]:
+def _row(values: NDArray, head: tuple[int, int], series: dict[str, str], drops: Drops, seed: int) -> dict[str, Any]:
     name = head_name(*head)
     found = summary(values, seed=seed, name=".".join((name, *series.values())))
     known = values[np.isfinite(values)]
     row = {"layer": head[0], "head": head[1], "name": name, **series, **found, "floor": _floor(known, seed)}
-    row |= {"status": OK, "reason": "", "base": float(np.nanmean(base)) if np.isfinite(base).any() else np.nan}
+    base = drops.base[np.isfinite(drops.base)]
+    row |= {"status": OK, "reason": "", "base": float(base.mean()) if len(base) else np.nan, "base_p": drops.base_p}
     if len(known) < MIN_DONORS:
         what = "no donor could be scored" if not len(known) else "one donor: no interval or test over donors"
         return row | {"p": np.nan, "status": NOT_COMPUTABLE, "reason": what}
-    return row | {"p": sign_flip(known, seed=seed).p}
+    return row | {"p": max(sign_flip(known, seed=seed).p, drops.base_p)}
 
 
 def _floor(values: NDArray, seed: int) -> float:
