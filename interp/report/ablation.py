@@ -39,10 +39,11 @@ NEEDS = {
 METHOD = (
     "Readouts of the `<cls>` row were fitted on the intact model and training donors, frozen, and scored on donors "
     "that they never saw; every value is a mean over donors. A drop is what the score loses without a head, so a loss "
-    "stands with a minus and its drop is its rise. p is the exact one-sided sign-flip test over donors, and no less than "
-    "that of the intact readout being above chance; q is Benjamini-Hochberg over all heads. That a head is missed does not make it special: any disturbance hurts a "
-    "frozen readout. So *used* asks whether named heads are missed more than random heads of the same layers, beyond "
-    "what they do to the masked-value loss, under mean and under resample ablation."
+    "stands with a minus and its drop is its rise. p is the exact one-sided sign-flip test over donors, and no less "
+    "than that of the intact readout being above chance; q is Benjamini-Hochberg over all heads. That a head is missed "
+    "does not make it special: any disturbance hurts a frozen readout. So *used* asks whether named heads are missed "
+    "more than random heads of the same layers, beyond what they do to the masked-value loss, under mean and under "
+    "resample ablation."
 )
 
 
