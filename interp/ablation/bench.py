@@ -13,6 +13,7 @@ from interp.ablation.head_sets import check_heads
 from interp.ablation.readings import ALL_ROWS, CLS_ROWS
 from interp.ablation.replacements import Mean, Replacement, Zero
 from interp.ablation.resample import Resample
+from interp.ablation.table import ROUNDING
 from interp.errors import InputError
 from interp.runs.progress import progress
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 MEAN, TYPE_MEAN, ZERO = "mean", "type mean", "zero"
 RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER = "resample", "resample same type", "resample other type"
-# Scores are of order 1, and sums of many cells in another order differ by less than this.
-ROUNDING = 1e-12
 # What z of a head can become; a type is a cell type.
 REPLACEMENTS = (MEAN, TYPE_MEAN, ZERO, RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER)
 
