@@ -13,6 +13,7 @@ from interp.ablation.head_sets import check_heads
 from interp.ablation.readings import ALL_ROWS, CLS_ROWS
 from interp.ablation.replacements import Mean, Replacement, Zero
 from interp.ablation.resample import Resample
+from interp.ablation.table import ROUNDING
 from interp.errors import InputError
 from interp.probing.metrics import AUROC, SPEARMAN
 from interp.runs.progress import progress
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 MEAN, TYPE_MEAN, ZERO = "mean", "type mean", "zero"
 RESAMPLE, RESAMPLE_SAME, RESAMPLE_OTHER = "resample", "resample same type", "resample other type"
-# Scores are of order 1, and sums of many cells in another order differ by less than this.
-ROUNDING = 1e-12
 # Which metric says whether a readout reads anything at all, and what it is when it reads nothing.
 CHANCE = {AUROC: 0.5, SPEARMAN: 0.0}
 # What z of a head can become; a type is a cell type.

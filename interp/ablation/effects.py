@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
+from interp.errors import InputError
 from interp.geometry import angles, ruler_agreement, trustworthiness
 from interp.geometry.neighbourhoods import NEIGHBOURS
 
@@ -280,8 +281,15 @@ class Gates:
         return found["all"].spearman.value
 
     def objective(self, resid: Tensor, tokens: GeneTokens) -> Tensor:
-        """Return nothing: ranks have no gradient."""
-        raise NotImplementedError
+        """Refuse: ranks have no gradient.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        msg = "order and trustworthiness are of ranks, which have no gradient; ablate exactly"
+        raise InputError(msg)
 
     def weights(self) -> NDArray[np.float64]:
         """Cells of a donor weigh alike, (donor, cell)."""

@@ -119,8 +119,7 @@ def measure_redundancy(
 
 def _ranked(bench: Bench, drops: Drops, named: HeadSet | None, top: int) -> HeadSet:
     heads = [head for (head,) in bench.heads]
-    with np.errstate(invalid="ignore"):
-        means = np.array([own[np.isfinite(own)].mean() if np.isfinite(own).any() else -np.inf for own in drops.drop])
+    means = np.array([own[np.isfinite(own)].mean() if np.isfinite(own).any() else -np.inf for own in drops.drop])
     ranked = [heads[place] for place in np.argsort(-means, kind="stable")]
     return tuple(head for head in ranked if head in named) if named is not None else tuple(ranked[:top])
 

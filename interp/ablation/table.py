@@ -27,6 +27,8 @@ DONOR_COLUMNS = ("layer", "head", "name", "metric", "target", "role", "donor", "
 PLACE = {"layer": "Int64", "head": "Int64"}
 SELECT, SCORE = "select", "score"
 OK, NOT_COMPUTABLE = "ok", "not computable"
+# Scores are of order 1, and sums of many cells in another order differ by less than this.
+ROUNDING = 1e-12
 # An interval and a test over donors need two of them.
 MIN_DONORS = 2
 # Draws of donors behind a floor: its 95th percentile then rests on some hundred pairs.
@@ -127,7 +129,9 @@ def summary(values: NDArray, *, seed: int, name: str) -> dict[str, float]:
     """
     known = values[np.isfinite(values)]
     lo, hi = bootstrap_interval(known, rng=stream(seed, "ablation bootstrap", name))
-    return {"value": float(known.mean()) if len(known) else np.nan, "lo": lo, "hi": hi, "n_donors": len(known)}
+    value = float(known.mean()) if len(known) else np.nan
+    found = {"value": value, "lo": lo, "hi": hi}
+    return {end: 0.0 if abs(at) < ROUNDING else at for end, at in found.items()} | {"n_donors": len(known)}
 
 
 def _row(values: NDArray, head: tuple[int, int], series: dict[str, str], drops: Drops, seed: int) -> dict[str, Any]:

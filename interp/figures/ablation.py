@@ -74,7 +74,7 @@ def ablation_bars(
     most
         Most single heads.
     label
-        Name of the score whose drop is drawn; default the metric's name.
+        What is drawn, with its unit; default "drop of" and the metric's name.
     title
         Own title instead of the default one; "" for none.
     ax
@@ -93,7 +93,7 @@ def ablation_bars(
     rows = _scored(table, metric, target)
     top = rows.sort_values("value", ascending=False, kind="stable").head(most)
     sets = [] if nulls is None or nulls.empty else list(nulls.groupby("replacement", sort=False))
-    label = label or metric.rsplit(".", 1)[-1].replace("_", " ")
+    label = label or f"drop of {metric.rsplit('.', 1)[-1].replace('_', ' ')}"
     with style():
         ax = axes_for(ax, COLUMN, 0.19 * len(top) + 0.42 * len(sets) + 1.3)
         for place, row in enumerate(top.to_dict("records")):
@@ -110,7 +110,7 @@ def ablation_bars(
         ax.set_ylim(len(names) - 0.4 + 0.35 * bool(sets), -0.7)
         ax.tick_params(axis="y", length=0)
         ax.axvline(0, color=INK, lw=0.6)
-        ax.set_xlabel(f"drop of {label}")
+        ax.set_xlabel(label)
         handles = _bar_legend(alpha, filled=bool((top["q"] < alpha).any()), open_=bool((~(top["q"] < alpha)).any()))
         if sets:
             handles.append(Patch(facecolor=REFERENCE, alpha=0.3, lw=0, label="95 % of random sets, same layers"))
@@ -138,7 +138,7 @@ def gradient_scatter(
     metric, target
         What to draw.
     label
-        Name of the score whose drop is drawn; default the metric's name.
+        What is drawn, with its unit; default "drop of" and the metric's name.
     title
         Own title instead of the default one; "" for none.
     ax
@@ -163,7 +163,7 @@ def gradient_scatter(
     if rows.empty or rows["target"].nunique() > 1:
         msg = f"No head has both values for {metric!r} with one target ({target!r}); take method='both' or 'gradient'."
         raise InputError(msg)
-    label = label or metric.replace("_", " ")
+    label = label or f"drop of {metric.replace('_', ' ')}"
     with style():
         ax = axes_for(ax, COLUMN, 3.1)
         both = rows[["gradient", "exact"]].to_numpy(float)
@@ -181,8 +181,8 @@ def gradient_scatter(
             look: dict[str, Any] = {"ha": "right" if left else "left", "va": "center", "size": TINY_SIZE}
             spot = (-4 if left else 4, 0)
             ax.annotate(row["name"], (row["gradient"], row["exact"]), spot, textcoords="offset points", **look)
-        ax.set_xlabel(f"drop of {label}, by gradients")
-        ax.set_ylabel("drop, exact")
+        ax.set_xlabel(f"{label}, by gradients")
+        ax.set_ylabel("exact")
         varies = len(rows) > 2 and rows["gradient"].nunique() > 1 and rows["exact"].nunique() > 1
         rho = float(spearmanr(rows["gradient"], rows["exact"]).statistic) if varies else None
         note = f"Spearman {number(rho, digits=3)} over {count(len(rows), 'head')}"
@@ -294,7 +294,8 @@ def _set(ax: Axes, place: float, replacement: str, own: pd.DataFrame) -> str:
 
 def _heads(own: pd.DataFrame) -> str:
     name = str(own.loc[own["draw"] == 0, "heads"].iloc[0])
-    return f"{name.count(' + ') + 1} heads" if ";" not in name else "chosen heads"
+    first = name.split(";", 1)[0]
+    return f"{first.count(' + ') + 1} {'chosen ' if ';' in name else ''}heads"
 
 
 def _summary(rows: pd.DataFrame, top: pd.DataFrame, alpha: float) -> str:

@@ -113,8 +113,8 @@ def head_heatmap(
         _ticks(ax, n_layers, n_heads)
         _mark_null(side_bar(ax, image), label, null_mean, floor)
         default = f"{without_unit(label)} of every head"
-        handles = _legend(scores, tied, null_mean, floor, weak=weak, alpha=alpha)
-        note = _note(rows, best, scores, tied, chosen=chosen)
+        handles = _legend(scores, tied, null_mean, floor, weak=weak, alpha=alpha, digits=digits)
+        note = _note(rows, best, scores, tied, chosen=chosen, digits=digits)
         note += "" if weak is None else f", {int((~weak).sum())} of {weak.size} heads with q < {alpha:g}"
         surround(ax, default if title is None else title, note, handles)
     return ax
@@ -240,6 +240,7 @@ def _legend(
     *,
     weak: np.ndarray | None = None,
     alpha: float | None = None,
+    digits: int = 2,
 ) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = []
     if weak is not None and (weak & np.isfinite(scores)).any():
@@ -252,19 +253,23 @@ def _legend(
     if not np.isfinite(scores).all():
         handles.append(Patch(facecolor=FAINT, edgecolor="white", hatch=MISSING_HATCH, lw=0.4, label="not computable"))
     if np.isfinite(null_mean):
-        handles.append(Line2D([], [], color=REFERENCE, lw=1.6, label=f"null mean {number(null_mean)}"))
+        handles.append(Line2D([], [], color=REFERENCE, lw=1.6, label=f"null mean {number(null_mean, digits=digits)}"))
         if np.isfinite(floor):
             look = {"hatch": NULL_HATCH, "hatchcolor": REFERENCE}
-            handles.append(Patch(facecolor="white", lw=0, label=f"null floor, {number(floor)} wide", **look))
+            handles.append(
+                Patch(facecolor="white", lw=0, label=f"null floor, {number(floor, digits=digits)} wide", **look)
+            )
     return handles
 
 
-def _note(rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray, *, chosen: bool) -> str:
+def _note(
+    rows: pd.DataFrame, best: pd.DataFrame, scores: np.ndarray, tied: np.ndarray, *, chosen: bool, digits: int = 2
+) -> str:
     parts = []
     if np.isfinite(scores).any():
         top = best.iloc[0]
         word = "highest" if tied.any() else "best"
-        parts.append(f"{word} L{top['layer']}H{top['head']} {number(top['value'])}")
+        parts.append(f"{word} L{top['layer']}H{top['head']} {number(top['value'], digits=digits)}")
     else:
         parts.append("no head computable")
     if tied.any():

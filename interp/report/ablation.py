@@ -28,7 +28,7 @@ LABELS = {
     "r2": "R2",
     "log_odds": "log-odds of the true class",
     "slope": "slope of what is read on the truth",
-    "neg_masked_loss": "minus the masked-value loss",
+    "neg_masked_loss": "masked-value loss",
     "order": "order of stages (Spearman)",
     "trustworthiness": "trustworthiness",
 }
@@ -76,7 +76,7 @@ def head_summary(result: AblationResult, metric: str, target: str, *, most: int 
     return pd.DataFrame(
         {
             "head": rows["name"],
-            "drop": rows["value"],
+            _change(metric).split(" ", 1)[0]: rows["value"],
             "95 % interval": _intervals(rows),
             "other heads of its layer": rows["null_mean"],
             "p": rows["p"],
@@ -145,8 +145,11 @@ def write_ablation(folder: Path, result: AblationResult, reports: Sequence[Targe
         "greedy": [one.greedy.assign(target=one.target, metric=one.metric) for one in joint],
     }
     for name, parts in tables.items():
+        path = folder / f"{name}.csv"
         if any(len(part) for part in parts):
-            write_csv(folder / f"{name}.csv", pd.concat(parts, ignore_index=True))
+            write_csv(path, pd.concat(parts, ignore_index=True))
+        else:
+            path.unlink(missing_ok=True)  # of an earlier run into the same folder
     write_json(folder / "used.json", {r.target: r.used.report() for r in reports if r.used is not None})
     write_text(folder / "summary.md", _summary(result, reports, title))
 
@@ -161,7 +164,7 @@ def draw_ablation(folder: Path, result: AblationResult, reports: Sequence[Target
             rows = _rows(result, report.metric, report.target)
             if not rows["value"].notna().any():
                 continue
-            stem, label = _stem(report.target), LABELS.get(report.metric, report.metric)
+            stem, label = _stem(report.target), _change(report.metric)
             metric = f"{prefix}.{report.metric}"
             nulls = pd.concat([null.table() for null in report.nulls]) if report.nulls else None
             bars = figures.ablation_bars(
@@ -178,7 +181,7 @@ def draw_ablation(folder: Path, result: AblationResult, reports: Sequence[Target
             _heat(result, "neg_masked_loss", "", aside / "heads_masked_loss")
         for row in result.facts["spearman"]:
             picture = figures.gradient_scatter(
-                result.exact_vs_gradient, metric=row["metric"], target=row["target"], label=_short(row["metric"])
+                result.exact_vs_gradient, metric=row["metric"], target=row["target"], label=_change(row["metric"])
             )
             figures.save(picture.figure, aside / f"gradient_{_stem(row['target'] or 'masked_loss')}")
 
@@ -187,19 +190,17 @@ def _heat(result: AblationResult, metric: str, target: str, path: Path) -> None:
     from interp import figures
 
     name = f"ablation.{result.facts['replacement']}.{metric}"
-    label = f"drop of {_short(metric)}"
-    figures.save(
-        figures.head_heatmap(result.table, metric=name, target=target, alpha=ALPHA, digits=3, label=label).figure, path
-    )
+    # small effects need a digit more than large ones
+    digits = 3 if _rows(result, metric, target)["value"].abs().max() > 0.01 else 4
+    about = {"metric": name, "target": target, "label": _change(metric)}
+    figures.save(figures.head_heatmap(result.table, **about, alpha=ALPHA, digits=digits).figure, path)
 
 
-def _short(metric: str) -> str:
-    return (
-        LABELS.get(metric, metric)
-        .split(" (")[0]
-        .replace(" of the true class", "")
-        .replace(" of what is read on the truth", "")
-    )
+def _change(metric: str) -> str:
+    """What a drop of a metric is called: that of a loss with a minus is its rise."""
+    short = LABELS.get(metric, metric).split(" (")[0]
+    short = short.replace(" of the true class", "").replace(" of what is read on the truth", "")
+    return f"rise of {short}" if metric == "neg_masked_loss" else f"drop of {short}"
 
 
 def _summary(result: AblationResult, reports: Sequence[TargetReport], title: str) -> str:

@@ -20,7 +20,7 @@ def bars(ax):
 
 
 def test_the_heads_missed_most_stand_first_and_sure_ones_are_filled():
-    ax = ablation_bars(ablated(), metric="drop", most=5, label="AUROC (mean)")
+    ax = ablation_bars(ablated(), metric="drop", most=5, label="drop of AUROC (mean)")
     assert [text.get_text() for text in ax.get_yticklabels()] == ["L2H1", "L2H0", "L1H1", "L1H0", "L0H1"]
     assert [bar[1] for bar in bars(ax)] == [0.05, 0.04, 0.03, 0.02, 0.01]
     assert [bar[2] for bar in bars(ax)] == [True, True, False, False, False]
@@ -48,8 +48,8 @@ def test_named_heads_lie_over_the_band_of_random_sets():
 
 
 def test_chosen_heads_that_differ_by_fold_are_called_so():
-    nulls = set_draws().assign(heads="L0H1 (2 of 3 folds); L1H0 (1 of 3 folds)")
-    assert "chosen heads, mean" in words(ablation_bars(ablated(), nulls, metric="drop"))
+    nulls = set_draws().assign(heads="L0H1 + L1H0 (2 of 3 folds); L0H1 + L1H1 (1 of 3 folds)")
+    assert "2 chosen heads, mean" in words(ablation_bars(ablated(), nulls, metric="drop"))
     alone = nulls[nulls["draw"] == 0]
     assert "mean: no random set" in text_of(ablation_bars(ablated(), alone, metric="drop"), "note")
 

@@ -84,6 +84,13 @@ def test_heads_above_the_level_are_hatched_in_place_of_ties():
         head_heatmap(scores(), metric="order", alpha=0.05)
 
 
+def test_small_scores_can_have_more_decimals():
+    ax = head_heatmap(scores().assign(value=lambda table: table["value"] / 10), metric="order", digits=4)
+    assert "0.0110" in words(ax)
+    assert "highest L2H3 0.0110" in text_of(ax, "note")
+    assert "null mean 0.0200" in words(ax)
+
+
 def test_heads_without_a_value_are_crossed_out_and_named():
     table = scores()
     table.loc[table["head"] == 1, "value"] = np.nan
