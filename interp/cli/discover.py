@@ -47,6 +47,12 @@ def discover(
         typer.Option(min=1, help="Untrained models; each takes a pass over the attention cells. Default: as --draws."),
     ] = None,
     label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
+    probe_cells: Annotated[
+        int | None, typer.Option(min=1, help="Cells on which every layer and head is probed for the stage. Default 600.")
+    ] = None,
+    ablation_cells: Annotated[
+        int | None, typer.Option(min=1, help="Cells on which every head is ablated, one by one. Default 300.")
+    ] = None,
     kinds: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +104,8 @@ def discover(
         "n_splits": splits,
         "attention_cells": attention_cells,
         "genes": genes,
+        "probe_cells": probe_cells,
+        "ablation_cells": ablation_cells,
         "draws": draws,
         "untrained_draws": draws if untrained_draws is None else untrained_draws,
         "label_nulls": label_nulls,

@@ -36,7 +36,8 @@ class DiscoverSettings:
     final_starts
         Starts of the exported fit.
     probe_cells, ablation_cells
-        Cells on which every layer and head is probed, and heads are ablated (arXiv:2603.10261: 600).
+        Cells on which every layer and head is probed (as many as make an operator), and on which heads are ablated, one
+        after the other.
     probe_draws
         Draws of the probes' control task.
     kinds
@@ -56,7 +57,7 @@ class DiscoverSettings:
     negative_draws: int = 50
     final_starts: int = 5
     probe_cells: int = 600
-    ablation_cells: int = 600
+    ablation_cells: int = 300
     probe_draws: int = 40
     kinds: tuple[str, ...] = DEFAULT_KINDS
 
