@@ -48,7 +48,7 @@ def discover(
     ] = None,
     label_nulls: Annotated[int | None, typer.Option(min=1, help="Refits under permuted stages. Default 199.")] = None,
     probe_cells: Annotated[
-        int | None, typer.Option(min=1, help="Cells on which every layer and head is probed for the stage. Default 600.")
+        int | None, typer.Option(min=1, help="Cells on which layers and heads are probed for the stage. Default 600.")
     ] = None,
     ablation_cells: Annotated[
         int | None, typer.Option(min=1, help="Cells on which every head is ablated, one by one. Default 300.")
