@@ -7,6 +7,7 @@ residual stream, without the decoders. Gradients are compared with one forward p
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from whole_human import whole_human
 
 from interp.ablation import Mean, ReplaceHeads, Resample, Zero, exact_readings, gradient_readings
 from interp.ablation.passes import batches, watch
+from interp.runs.workers import WORKERS
 from interp.scgpt.model import HookedScGPT
 from interp.scgpt.tokens import GeneTokens
 
@@ -131,6 +133,7 @@ def gradients(model: HookedScGPT, tokens: GeneTokens, repeats: int = 3) -> None:
 def main(n_cells: int, every: int) -> None:
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
+    os.environ[WORKERS] = "1"
     model = whole_human([f"G{i}" for i in range(N_GENES)])
     tokens = random_tokens(model, n_cells)
     config = model.config

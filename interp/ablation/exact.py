@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
+from queue import SimpleQueue
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +15,12 @@ from interp.ablation.layers import after_attention, enter, observe, upward
 from interp.ablation.passes import batch_tokens, batches, check_cells, live
 from interp.ablation.readings import CLS_ROWS, Readings, Sheet, wanted_rows
 from interp.capture.forward import check_model
+from interp.runs.workers import each, processors_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import numpy as np
     from torch import Tensor
 
     from interp.ablation.head_sets import HeadSet
@@ -84,14 +89,37 @@ def exact_readings(
     check_cells(tokens)
     found = tuple(check_heads(model.config, heads) for heads in sets)
     sheet, cls_only = Sheet(read, found, len(tokens)), wanted_rows(read) == CLS_ROWS
-    with torch.inference_mode():
-        for rows in batches(model, tokens, batch_cells):
-            batch = tokens[rows]
-            for place, resid in _Batch(model, batch, found, replacement, cls_only=cls_only).run():
-                sheet.put(place, rows, resid, batch)
-                if progress is not None:
-                    progress(len(rows) * (found.count(()) if place is None else 1))
+    own, lock = _copies(model, work := list(batches(model, tokens, batch_cells))), Lock()
+
+    def run(rows: np.ndarray) -> None:
+        one, batch = own.get(), tokens[rows]
+        try:
+            with torch.inference_mode():
+                for place, resid in _Batch(one, batch, found, replacement, cls_only=cls_only).run():
+                    with lock:  # a reader and a progress bar need not know of threads
+                        sheet.put(place, rows, resid, batch)
+                        if progress is not None:
+                            progress(len(rows) * (found.count(()) if place is None else 1))
+        finally:
+            own.put(one)
+
+    if own.qsize() == 1:
+        for rows in work:
+            run(rows)
+    else:
+        each(run, work, n_workers=own.qsize())
     return sheet.readings()
+
+
+def _copies(model: HookedScGPT, work: Sequence[np.ndarray]) -> SimpleQueue[HookedScGPT]:
+    """Models for as many batches as can be run at a time: hooks lie on a model, so threads cannot share one."""
+    models: SimpleQueue[HookedScGPT] = SimpleQueue()
+    models.put(model)
+    if model.device.type == "cpu" and not live(model):
+        size = sum(weights.nbytes for weights in model.parameters())
+        for _ in range(1, min(len(work), processors_for(size))):
+            models.put(deepcopy(model))
+    return models
 
 
 class _Batch:

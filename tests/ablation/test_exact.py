@@ -9,6 +9,7 @@ import torch
 from interp.ablation import Mean, ProjectOut, ReplaceHeads, Resample, Steer, Zero, exact_readings
 from interp.capture import plan
 from interp.errors import InputError
+from interp.runs.workers import WORKERS
 
 SETS = [
     (),
@@ -193,3 +194,17 @@ def test_no_cells_no_room_and_a_model_in_training_mode_are_told(model, tokens, r
             exact_readings(model.train(), tokens, SETS, Zero(), read)
     finally:
         model.eval()
+
+
+def test_batches_that_run_at_a_time_change_nothing(model, tokens, replacement, read, monkeypatch):
+    heard = []
+    options = {"batch_cells": 2, "progress": heard.append}
+    monkeypatch.setenv(WORKERS, "1")
+    alone = exact_readings(model, tokens, SETS, replacement, read, **options)
+    monkeypatch.setenv(WORKERS, "3")
+    shared = exact_readings(model, tokens, SETS, replacement, read, **options)
+    for name, values in alone.ablated.items():
+        np.testing.assert_allclose(shared.ablated[name], values, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(shared.ablated[name][0], shared.base[name])
+    assert sum(heard) == 2 * len(SETS) * len(tokens)
+    assert not any(point.has_hooks() for point in model.hook_dict.values())
