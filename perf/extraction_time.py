@@ -3,8 +3,8 @@
 ``python perf/extraction_time.py [draws] [layers] [heads]``: 12 x 8 heads on 1,200 genes, some 300 anchors of 15
 simulated donors, three donor splits, 20 draws of each random control by default. The sums are made up (a softmax over
 random scores), as only their size matters here; the forward pass that makes real ones is timed by capture_speed.py,
-and untrained models, which need it once per draw, are left out. Beside the minutes stand those of all processors together,
-which other work on the machine disturbs less.
+and untrained models, which need it once per draw, are left out. Beside the minutes stand those of all processors
+together, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
