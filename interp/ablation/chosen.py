@@ -38,10 +38,8 @@ def in_every_fold(bench: Bench, effect: Effect, heads: Iterable[tuple[int, int]]
     return (own,) * (1 + int(getattr(effect, "fold_of_donor", np.zeros(1, np.int64)).max()))
 
 
-def by_donor(
-    bench: Bench, effect: Effect, heads: Mapping[str, Iterable[tuple[int, int]]]
-) -> tuple[ByFold, NDArray[np.int64]]:
-    """Return the different sets that were named for donors, and which of them is each donor's, (donor,).
+def by_donor(bench: Bench, effect: Effect, heads: Mapping[str, Iterable[tuple[int, int]]]) -> ByFold:
+    """Return the heads that were named for each donor, as if it were a fold of its own.
 
     Raises
     ------
@@ -52,9 +50,7 @@ def by_donor(
     if absent:
         msg = f"no heads were named for the donors {', '.join(absent)}; name some for every donor, or for all alike"
         raise InputError(msg)
-    sets = [check_heads(bench.model.config, heads[name]) for name in effect.donors]
-    named = tuple(dict.fromkeys(sets))
-    return named, np.array([named.index(own) for own in sets])
+    return tuple(check_heads(bench.model.config, heads[name]) for name in effect.donors)
 
 
 def chosen_heads(result: AblationResult, size: int, target: str) -> ByFold:

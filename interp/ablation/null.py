@@ -214,7 +214,7 @@ def head_set_null(
 def _named(result: AblationResult, heads: Any, size: int, effect: Effect) -> tuple[ByFold, NDArray[np.int64]]:
     """The named sets, and which of them is each donor's."""
     if isinstance(heads, Mapping):
-        return by_donor(result.bench, effect, heads)
+        return by_donor(result.bench, effect, heads), np.arange(len(effect.donors))
     fold = np.asarray(getattr(effect, "fold_of_donor", np.zeros(len(effect.donors), np.int64)))
     if heads is None:
         return chosen_heads(result, size, effect.target), fold

@@ -167,6 +167,21 @@ def test_heads_not_named_are_chosen_on_other_donors(found):
     assert null.mean_drop[1:].max() < 0.05
 
 
+def test_heads_can_be_named_for_every_donor_apart(found):
+    alike = head_set_null(found, [(0, 1)])
+    same = head_set_null(found, dict.fromkeys(alike.donors, ((0, 1),)))
+    np.testing.assert_array_equal(same.drop, alike.drop)
+    assert same.n_sets == alike.n_sets == 2
+    first, *others = alike.donors
+    mixed = head_set_null(found, {first: [(0, 0)], **dict.fromkeys(others, ((0, 1),))})
+    np.testing.assert_array_equal(mixed.drop[0, 1:], alike.drop[0, 1:])
+    assert mixed.drop[0, 0] < 0.05 < alike.drop[0, 0]
+    assert mixed.name.startswith(f"L0H1 ({len(others)} of {len(others) + 1}")
+    assert mixed.n_sets == 5  # two of three heads in order, less the named ones
+    with pytest.raises(InputError, match=f"no heads were named for the donors {first}"):
+        head_set_null(found, dict.fromkeys(others, ((0, 1),)))
+
+
 def test_heads_that_both_carry_the_label_stand_in_for_each_other():
     result = ablate(carriers=((0, 1), (0, 2)))
     scores = of(result)
