@@ -28,13 +28,14 @@ def probed_heads(run: Path) -> str:
         return f"The stage cannot be probed: {_reason(table)}."
     best, single = rows[rows["layer"].isna()], rows[rows["layer"].notna()]
     others = beside[(beside["metric"] == PROBED) & beside["layer"].isna() & beside["value"].notna()]
-    others = others.drop_duplicates("name").sort_values("value", ascending=False)
+    others = others.sort_values(["value", "difference"], ascending=False).drop_duplicates("name")
     top = float(best["value"].max()) if len(best) else float(single["value"].max())
     more = others[others["value"] >= top]
     words = ", ".join(f"{name} {shown(value)}" for name, value in zip(more["name"], more["value"], strict=True))
-    said = f"**As much or more is read without the trained model: {words}.**" if words else (
-        "**Nothing without the trained model reads as much.**"
-    )  # fmt: skip
+    if len(more):
+        said = f"**As much or more is read without the trained model: {words}.**"
+    else:
+        said = f"**{_nearest(others)}**" if len(others) else "Nothing without the model stands beside it."
     n = int((single["q"] < ALPHA).sum())
     table = pd.concat([best, single.sort_values("value", ascending=False, kind="stable").head(TOP_HEADS)])
     return (
@@ -63,6 +64,16 @@ def ablated_heads(run: Path) -> str:
             f"heads have q < {ALPHA:g}.\n\n{markdown(_printed(best, 'mean of its layer'))}"
         )
     return "\n\n".join(parts)
+
+
+def _nearest(others: pd.DataFrame) -> str:
+    """Say what comes nearest without the trained model, and how sure the difference is."""
+    row = others.iloc[0]
+    return (
+        f"Nothing without the trained model reads as much; the nearest is {row['name']} with {shown(row['value'])}, "
+        f"{shown(row['difference'])} ({_interval(row['difference_lo'], row['difference_hi'])}) under {row['against']}, "
+        f"q = {shown(row['q'])}."
+    )
 
 
 def _judged(used: dict[str, Any]) -> str:
