@@ -42,6 +42,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # else slow machines cut what is printed into other pieces than fast ones
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env={**ENVIRONMENT, **os.environ})

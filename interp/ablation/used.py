@@ -66,7 +66,7 @@ class Ablated:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Used:
     """The answer.
 
@@ -91,6 +91,10 @@ class Used:
     target: str
     p: float
     against: Mapping[str, Ablated]
+
+    def __repr__(self) -> str:
+        """Say the answer and why."""
+        return f"Used({self.heads}, {self.metric} of {self.target}: {self.status}; {self.reason})"
 
     def report(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""

@@ -42,6 +42,8 @@ BAND = (2.5, 97.5)
 MOST_BARS = 12
 LABELLED = 4
 """Heads of the largest exact drops that the scatter names."""
+NAME = (0.11, 0.04)
+"""Width and height of a head's name, as shares of the scatter's axes."""
 OPEN_HATCH = "////"
 
 
@@ -161,7 +163,11 @@ def gradient_scatter(
     rows = rows if target is None else rows[rows["target"] == target]
     rows = rows[rows["gradient"].notna() & rows["exact"].notna()]
     if rows.empty or rows["target"].nunique() > 1:
-        msg = f"No head has both values for {metric!r} with one target ({target!r}); take method='both' or 'gradient'."
+        there = ", ".join(sorted(map(str, set(compared["metric"])))) or "none"
+        msg = (
+            f"No head has both values for {metric!r} with one target ({target!r}); the comparison has {there} "
+            "(take method='both' or 'gradient')."
+        )
         raise InputError(msg)
     label = label or f"drop of {metric.replace('_', ' ')}"
     with style():
@@ -172,15 +178,15 @@ def gradient_scatter(
         ends = [low - pad, high + pad]
         ax.plot(ends, ends, color=SOFT, lw=0.8, ls=(0, (3, 2)), zorder=1)
         ax.plot(rows["gradient"], rows["exact"], ls="", marker="o", ms=3.6, mfc=OBSERVED, mec="white", mew=0.4)
-        named: list[float] = []
+        named: list[tuple[float, float]] = []
         for row in rows.sort_values("exact", ascending=False).head(LABELLED).to_dict("records"):
-            if any(abs(row["exact"] - other) < 0.04 * (ends[1] - ends[0]) for other in named):
+            spot = row["gradient"], row["exact"]
+            if any(_near(spot, other, NAME, span=ends[1] - ends[0]) for other in named):
                 continue  # its name would lie over another
-            named.append(row["exact"])
+            named.append(spot)
             left = row["gradient"] > (low + high) / 2
             look: dict[str, Any] = {"ha": "right" if left else "left", "va": "center", "size": TINY_SIZE}
-            spot = (-4 if left else 4, 0)
-            ax.annotate(row["name"], (row["gradient"], row["exact"]), spot, textcoords="offset points", **look)
+            ax.annotate(row["name"], spot, (-4 if left else 4, 0), textcoords="offset points", **look)
         ax.set_xlabel(f"{label}, by gradients")
         ax.set_ylabel("exact")
         varies = len(rows) > 2 and rows["gradient"].nunique() > 1 and rows["exact"].nunique() > 1
@@ -255,6 +261,10 @@ def redundancy_matrix(
         )
         surround(ax, "Heads that stand in for each other" if title is None else title, words, handles)
     return ax
+
+
+def _near(spot: tuple[float, float], other: tuple[float, float], sizes: tuple[float, float], *, span: float) -> bool:
+    return all(abs(a - b) < size * span for a, b, size in zip(spot, other, sizes, strict=True))
 
 
 def _scored(table: pd.DataFrame, metric: str, target: str | None) -> pd.DataFrame:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from interp.scgpt.model import HookedScGPT
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ProbeResult:
     """What a screen found.
 
@@ -65,6 +65,20 @@ class ProbeResult:
     chosen: pd.DataFrame
     left_out: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say what was probed, and what the best of every site reads."""
+        facts = self.facts
+        if facts["reason"]:
+            return f"ProbeResult({facts['target']}, not computable: {facts['reason']})"
+        metric = (NUMBER_METRICS if facts["kind"] == "number" else CLASS_METRICS)[0]
+        rows = self.table[(self.table["metric"] == metric) & (self.table["role"] == SCORE)]
+        bests = rows[rows["layer"].isna()] if rows["layer"].isna().any() else rows.head(1)
+        kind = f"{len(facts['classes'])} classes" if facts["classes"] else "a number"
+        lines = [f"ProbeResult({facts['target']}, {kind}, {facts['n_cells']:,} cells, {len(facts['donors'])} donors)"]
+        for _, row in bests.iterrows():
+            lines.append(f"  {metric}: {row['name']} {row['value']:.3g}, control task {row['null_mean']:.3g}")
+        return "\n".join(lines)
 
 
 def probe(
@@ -98,7 +112,7 @@ def probe(
     obs
         Labels of the cells; by default those of the store, and of `cells` where it lacks them.
     cells
-        The panel that was captured, for representations without a model.
+        The panel that was captured, for representations without a model: without it there are no `baselines`.
     model
         The model that was captured, for untrained ones of its architecture; needs `cells` and a store.
     controls

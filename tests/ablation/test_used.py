@@ -32,6 +32,13 @@ def test_missed_more_than_all_random_sets_under_both():
     assert json.loads(json.dumps(found.report()))["status"] == "used"
 
 
+def test_the_answer_reads_in_one_line():
+    found = judge_used(nulls(CLEAR))
+    assert found.reason in repr(found)
+    assert ": used; " in repr(found)
+    assert "Ablated" not in repr(found)
+
+
 def test_a_doubt_over_donors_is_said_beside_it():
     found = judge_used(nulls((1.0, -0.1, 0.6, -0.2, 0.4)))
     assert found.status == "used"

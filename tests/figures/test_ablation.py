@@ -83,12 +83,24 @@ def test_gradients_against_exact_says_its_correlation_and_names_the_top():
     assert "L0H0" not in said
 
 
+def test_heads_far_apart_are_both_named_and_of_near_ones_one():
+    table = compared(4).assign(gradient=[0.0, 0.0, 0.0005, 0.05], exact=[0.0, 0.03, 0.05, 0.0499])
+    said = words(gradient_scatter(table, metric="log_odds"))
+    assert "L2H0" in said
+    assert "L3H0" in said
+    said = words(gradient_scatter(table.assign(gradient=[0.0, 0.0, 0.0005, 0.001]), metric="log_odds"))
+    assert "L2H0" in said
+    assert "L3H0" not in said
+
+
 def test_heads_without_an_exact_value_are_left_out():
     table = compared()
     table.loc[0, "exact"] = np.nan
     assert "over 5 heads" in text_of(gradient_scatter(table, metric="log_odds"), "note")
     with pytest.raises(InputError, match="No head has both values"):
         gradient_scatter(table.assign(exact=np.nan), metric="log_odds")
+    with pytest.raises(InputError, match="the comparison has log_odds"):
+        gradient_scatter(table, metric="ablation.mean.log_odds")
     two = gradient_scatter(table[1:3], metric="log_odds")
     assert "Spearman not computable over 2 heads" in text_of(two, "note")
 

@@ -113,6 +113,12 @@ def test_a_cell_that_raises_is_an_error(tool, tmp_path):
         tool.execute(new_notebook(cells=[new_code_cell("raise ValueError('no such cell')")]), tmp_path)
 
 
+def test_what_a_cell_prints_is_one_output_however_slow_it_is(tool, tmp_path):
+    code = "import time\nprint(1)\ntime.sleep(0.5)\nprint(2)"
+    done = tool.execute(new_notebook(cells=[new_code_cell(code)]), tmp_path)
+    assert [output.text for output in done.cells[0].outputs] == ["1\n2\n"]
+
+
 def run_cell(text: str, count: int | None = 1) -> NotebookNode:
     outputs = [new_output("stream", name="stdout", text=text)] if text else []
     return new_notebook(cells=[new_code_cell("print(1)", id="a", execution_count=count, outputs=outputs)])

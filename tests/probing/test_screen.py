@@ -59,6 +59,8 @@ def test_the_one_head_that_knows_is_found_and_chosen(target, metric):
     assert best["value"] == pytest.approx(scores.loc["L1H2.z", "value"])
     assert best["null_mean"] == pytest.approx(0.5 if target == "state" else 0.0, abs=0.1)
     assert of(found.table, metric, "select").index[0] == "L1H2.z"
+    said = f"{metric}: best z {best['value']:.3g}, control task {best['null_mean']:.3g}"
+    assert repr(found).endswith(said)
 
 
 def test_without_a_signal_the_screens_report_no_more_than_chance():
@@ -174,6 +176,7 @@ def test_a_target_that_cannot_be_probed_is_a_reported_skip():
     found = probe(activations, "state", obs=obs, settings=FAST)
     assert set(found.table["status"]) == {"not computable"}
     assert found.table["reason"].str.contains("2 donors can be scored").all()
+    assert "not computable: 2 donors can be scored" in repr(found)
     assert len(found.table) == 3 * N_LAYERS * (N_HEADS + 1)
     constant = probe(activations, "same", obs=obs.assign(same="x"), settings=FAST)
     assert constant.table["reason"].str.contains("one class only").all()
