@@ -156,8 +156,9 @@ def test_the_table_has_the_contracts_columns_and_makes_a_head_table():
     activations, obs = world(4)
     found = probe(activations, "state", obs=obs, settings=FAST)
     assert list(found.table.columns)[: len(COLUMNS)] == list(COLUMNS)
-    wide = head_table(found.table)
-    assert {"L0H0", "L1H2", "L0", "best z"} <= set(wide["name"])
+    names = set(head_table(found.table)["name"])
+    assert {"L0H0", "L1H2", "best z"} <= names
+    assert "L0" not in names  # a layer is no head
     assert len(found.donors[found.donors["name"] == "L0H0.z"]) == 3 * 2 * 8
     assert found.table["q"].notna().all()
     again = probe(activations, "state", obs=obs, settings=FAST)
