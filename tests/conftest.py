@@ -25,6 +25,14 @@ def real_cells() -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def quiet_ends_with_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `--quiet` asks for lasts as long as the process; here it must not reach the next test."""
+    from interp.runs import progress
+
+    monkeypatch.setattr(progress, "_choice", {"quiet": False})
+
+
 class Mirror(ThreadingHTTPServer):
     """A loopback web server that can misbehave.
 
