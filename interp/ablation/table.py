@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from interp.probing.table import NOT_COMPUTABLE, OK, PLACE, SCORE, SELECT
 from interp.runs.seeds import stream
 from interp.stats import benjamini_hochberg, bootstrap_interval, null_floor, sign_flip, tied_with_best
 
@@ -24,9 +25,6 @@ COLUMNS = (
     "null_mean", "null_sd", "floor", "tied", "status", "base", "base_p", "reason",
 )  # fmt: skip
 DONOR_COLUMNS = ("layer", "head", "name", "metric", "target", "role", "donor", "value", "base")
-PLACE = {"layer": "Int64", "head": "Int64"}
-SELECT, SCORE = "select", "score"
-OK, NOT_COMPUTABLE = "ok", "not computable"
 # Scores are of order 1, and sums of many cells in another order differ by less than this.
 ROUNDING = 1e-12
 # An interval and a test over donors need two of them.
