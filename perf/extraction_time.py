@@ -1,6 +1,6 @@
 """Time a whole extraction, from attention sums to the saved algorithm, and say where the minutes go.
 
-``python perf/extraction_time.py [draws] [layers] [heads]``: 12 x 8 heads on 1,200 genes, some 300 anchors of 15
+``python perf/extraction_time.py [draws] [layers] [heads]``: 12 x 8 heads on 1,200 genes, some 300 anchors of 22
 simulated donors, three donor splits, 20 draws of each random control by default. The sums are made up (a softmax over
 random scores), as only their size matters here; the forward pass that makes real ones is timed by capture_speed.py,
 and untrained models, which need it once per draw, are left out. Beside the minutes stand those of all processors
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from interp.stats import Split
 
-N_GENES, N_DONORS, N_CELLS, N_SPLITS = 1200, 15, 16_000, 3
+N_GENES, N_DONORS, N_CELLS, N_SPLITS = 1200, 22, 16_000, 3
 COLUMNS = {"donor": "donor", "tissue": "tissue", "cell_type": "cell_type", "study": "study"}
 
 

@@ -103,7 +103,7 @@ class AttentionSums:
             msg = f"{len(missing)} genes are not in these sums, such as {missing[:3]}; sum over a panel that holds them"
             raise InputError(msg)
         keep = np.array([at[gene] for gene in genes])
-        picked: dict[str, Any] = {name: array[..., keep[:, None], keep] for name, array in self._arrays().items()}
+        picked: dict[str, Any] = {name: _between(array, keep) for name, array in self._arrays().items()}
         return replace(self, genes=tuple(genes), **picked)
 
     @property
@@ -177,3 +177,11 @@ class AttentionSums:
             heads = attrs["heads"]
             chosen = None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
             return cls(**arrays, genes=tuple(attrs["genes"]), n_cells=int(attrs["n_cells"]), heads=chosen)
+
+
+def _between(array: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Cut every matrix (..., gene, gene) to some genes; one index for all would leave the heads innermost in memory."""
+    cut = np.empty((*array.shape[:-2], len(keep), len(keep)), dtype=array.dtype)
+    for place in np.ndindex(array.shape[:-2]):
+        np.take(array[place].take(keep, axis=0), keep, axis=1, out=cut[place], mode="clip")
+    return cut

@@ -11,7 +11,7 @@ import numpy as np
 from interp.extraction.let import ALPHA, RIDGE
 
 if TYPE_CHECKING:
-    from interp.evidence.panel import FloatArray, Labels
+    from interp.evidence.panel import FloatArray, IntArray, Labels
     from interp.stats import Split
 
 Family = Literal["operator", "control", "null"]
@@ -105,9 +105,18 @@ class Candidates:
         """Names of the candidates."""
         return [operator.name for operator in self.operators(split)]
 
-    def features(self, split: Split, index: int) -> FloatArray:
-        """Features of all anchors under one candidate, (anchor, feature)."""
-        return as_float(self.operators(split)[index].apply(self.expression(split)))
+    def features(self, split: Split, index: int, anchors: IntArray | None = None) -> FloatArray:
+        """Features of all anchors under one candidate, (anchor, feature); NaN but for some anchors where they are given.
+
+        Only those anchors are then worked on.
+        """
+        operator, expression = self.operators(split)[index], self.expression(split)
+        if anchors is None:
+            return as_float(operator.apply(expression))
+        found = operator.apply(expression[anchors])
+        features = np.full((len(expression), found.shape[1]), np.nan)
+        features[anchors] = found
+        return features
 
 
 def as_float(values: object) -> FloatArray:

@@ -16,9 +16,12 @@ from interp.runs.seeds import stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from interp.evidence.panel import FloatArray
     from interp.stats import Split
 
+    Float32Array = NDArray[np.float32]
     Matrix = Callable[[Split], FloatArray]
 
 GAUSSIAN = "Gaussian on the support"
@@ -44,7 +47,9 @@ N_DRAWS_QUICK = 20
 def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Candidates:
     """Replace every candidate by a random matrix that matches it, so the best of many meets the best of as many.
 
-    The two orientations of one matrix stay the two orientations of one random matrix.
+    The two orientations of one matrix stay the two orientations of one random matrix. There are thousands of them, so
+    they are made and multiplied in float32. Expression is centred for that: features change by a constant, which no
+    adaptor sees, and stay as exact beside their spread as float32 is.
 
     Parameters
     ----------
@@ -73,9 +78,9 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
         raise InputError(msg)
     make = _MAKERS[name]
     # Of the split and operator asked for last; threads that ask for others find theirs made anew, never each other's.
-    kept: dict[str, FloatArray] = {}
+    kept: dict[str, Float32Array] = {}
 
-    def matrix(operator: Operator, split: Split) -> FloatArray:
+    def matrix(operator: Operator, split: Split) -> Float32Array:
         # "L2H5.mean.out" and "L2H5.mean.in" share one draw
         base = f"{split.id} {operator.name.removesuffix('.' + operator.orientation)}"
         if (found := kept.get(base)) is None:
@@ -90,7 +95,11 @@ def randomised(operators: Candidates, name: str, draw: int, *, seed: int) -> Can
     def drawn(split: Split) -> list[Operator]:
         return [like(operator, split) for operator in cast("Sequence[Operator]", operators.operators(split))]
 
-    return replace(operators, name=name, family="control", draw=draw, operators=drawn)
+    def centred(split: Split) -> Float32Array:
+        expression = operators.expression(split)
+        return (expression - expression.mean(axis=0)).astype(np.float32)
+
+    return replace(operators, name=name, family="control", draw=draw, operators=drawn, expression=centred)
 
 
 def coexpression(operators: Candidates, correlation: Matrix, genes: Callable[[Split], Sequence[str]]) -> Candidates:
@@ -187,32 +196,40 @@ def gene_correlation(expression: FloatArray) -> FloatArray:
     return correlation
 
 
-def _gaussian(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _gaussian(matrix: FloatArray, rng: np.random.Generator) -> Float32Array:
     support = matrix != 0
     values = matrix[support]
-    drawn = np.zeros_like(matrix)
-    drawn[support] = values.mean() + values.std() * rng.standard_normal(values.size) if values.size else 0.0
+    drawn = np.zeros(matrix.shape, dtype=np.float32)
+    if values.size:
+        noise = rng.standard_normal(values.size, dtype=np.float32)
+        noise *= values.std()
+        noise += values.mean()
+        drawn[support] = noise
     return drawn
 
 
-def _values(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
-    drawn = np.zeros_like(matrix)
+def _values(matrix: FloatArray, rng: np.random.Generator) -> Float32Array:
+    from interp.evidence.shuffle import shuffle
+
+    drawn = np.zeros(matrix.shape, dtype=np.float32)
     n_genes = len(matrix)
     for start in range(0, matrix.shape[1], n_genes):
         block = matrix[:, start : start + n_genes]
         support = block != 0
-        drawn[:, start : start + n_genes][support] = rng.permutation(block[support])
+        values = block[support].astype(np.float32)
+        shuffle(values, rng)
+        drawn[:, start : start + n_genes][support] = values
     return drawn
 
 
-def _genes(matrix: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _genes(matrix: FloatArray, rng: np.random.Generator) -> Float32Array:
     n_genes = len(matrix)
     order = rng.permutation(n_genes)
     columns = np.concatenate([start + order for start in range(0, matrix.shape[1], n_genes)])
-    return matrix[np.ix_(order, columns)]
+    return matrix.astype(np.float32)[np.ix_(order, columns)]
 
 
-_MAKERS: dict[str, Callable[[FloatArray, np.random.Generator], FloatArray]] = {
+_MAKERS: dict[str, Callable[[FloatArray, np.random.Generator], Float32Array]] = {
     GAUSSIAN: _gaussian,
     VALUES: _values,
     GENES: _genes,

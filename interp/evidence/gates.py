@@ -116,7 +116,7 @@ def gate_values(panel: Panel, arm: Arm, labellings: Sequence[Labels], solver: So
     whole: dict[int, tuple[FloatArray, FloatArray]] = {}
     for fit, features, (k, gate, groups) in _refits(panel, arm, labellings, solver, seed):
         if gate == TRUST:
-            whole[k] = fit.from_coords(fit.basis.train), fit.basis.train @ fit.basis.axes.T
+            whole[k] = fit.from_coords(fit.basis.train), fit.basis.standard
             continue
         for asked in groups:
             latents = fit.transform(features[asked])

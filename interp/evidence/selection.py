@@ -97,7 +97,10 @@ def screen(
     names = candidates.names(split)
     asked = grouped_hold_outs(panel, split, seed) if held_out else []
     refits = [*inner_hold_outs(panel, split, seed), *asked]
-    work = ((candidates.features(split, i), refits, [(panel.labels, Settings(), i)]) for i in range(len(names)))
+    anchors = np.unique(np.concatenate([np.r_[refit.train, refit.asked] for refit in refits] or [[]])).astype(np.intp)
+    work = (
+        (candidates.features(split, i, anchors), refits, [(panel.labels, Settings(), i)]) for i in range(len(names))
+    )
     inner: Answers = {}
     outer: Answers = {}
     for key, refit, values in hold_out_values(panel, work, solver.screening):

@@ -72,15 +72,16 @@ def attention_operators(
         places: list[tuple[int, ...]] = [*heads]
     else:
         heads, places = list(sums.heads), [(slot,) for slot in range(len(sums.heads))]
+    cells = np.maximum(sums.count, 1).astype(np.float64)
     shared: dict[str, Any] = {"genes": sums.genes, "n_cells": sums.n_cells, "provenance": dict(provenance or {})}
     operators = []
     for (layer, head), place in zip(heads, places, strict=True):
         for kind in own:
-            make = partial(_reduced, arrays[SOURCES[kind]][place], sums.count, kind)
+            make = partial(_reduced, arrays[SOURCES[kind]][place], cells, kind)
             operators += both_orientations(f"L{layer}H{head}.{kind}", kind, make, heads=((layer, head),), **shared)
     if sums.heads is not None or sums.sum.shape[0] < len(THIRDS):
         return operators
-    pools = {source: _Pools(array, sums.count) for source, array in arrays.items()}
+    pools = {source: _Pools(array, cells) for source, array in arrays.items()}
     for pool in (pool for pool in POOLS if pool in kinds):
         for kind in own:
             make_pool = _pooled if pool == "pooled" else _drift
@@ -148,14 +149,14 @@ class _Pools:
     """Means over the heads of each third of the layers; kept once they were asked for."""
 
     sums: NDArray
-    count: NDArray
+    cells: NDArray
 
     @cached_property
     def _means(self) -> list[NDArray]:
         return [_mean_of_heads(self.sums, layers) for layers in np.array_split(np.arange(len(self.sums)), len(THIRDS))]
 
     def block(self, third: int, kind: str) -> NDArray:
-        return _reduced(self._means[third], self.count, kind)
+        return _reduced(self._means[third], self.cells, kind)
 
     def drift(self, kind: str) -> NDArray:
         early, middle, late = (self.block(third, kind) for third in range(len(THIRDS)))
@@ -185,9 +186,9 @@ def _mean_of_heads(sums: NDArray, layers: NDArray) -> NDArray:
     return total / (len(layers) * sums.shape[1])
 
 
-def _reduced(total: NDArray, count: NDArray, kind: str) -> NDArray:
+def _reduced(total: NDArray, cells: NDArray, kind: str) -> NDArray:
     total = np.asarray(total, dtype=np.float64)
-    return total if kind == "sum" else total / np.maximum(count, 1)
+    return total if kind == "sum" else total / cells
 
 
 def _array(sums: AttentionSums | _Sums, source: str, kind: str) -> NDArray:

@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
-import scipy.linalg
 
 from interp.errors import InputError
 from interp.extraction.span import SpanBasis
@@ -149,12 +148,12 @@ class LetFit:
     @cached_property
     def W_(self) -> np.ndarray:
         """Weights on the standardised kept features, (latent, kept)."""
-        return self.weights @ self.basis.axes.T
+        return self.basis.to_features(self.weights)
 
     @cached_property
     def b_(self) -> np.ndarray:
         """Offset in the standardised kept features, (kept,)."""
-        return self.basis.axes @ self.offset
+        return self.basis.to_features(self.offset)
 
     def from_coords(self, coords: np.ndarray) -> np.ndarray:
         """Latents (row, latent) of rows given in span coordinates (row, rank), as ``basis.coords`` makes them."""
@@ -286,16 +285,24 @@ def _start(problem: LetProblem, start: int, n_latent: int, seed: int) -> np.ndar
 def _informed(problem: LetProblem, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
     """Place the anchors on a sphere by the ruler alone, and regress those places on the anchors' coordinates."""
     basis, ruler = problem.basis, problem.ruler
-    gram = np.cos(ruler * (START_ANGLE / ruler.max()))
-    n = len(gram)
-    first = max(0, n - n_latent)
-    values, vectors = scipy.linalg.eigh(gram, subset_by_index=[first, n - 1], check_finite=False)
-    places = np.zeros((n, n_latent))
-    places[:, : n - first] = (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1]
-    centre = places.mean(axis=0)
+    places, centre = _places(ruler.tobytes(), len(ruler), n_latent)
     floor = START_RIDGE * basis.variance.mean()
-    weights = ((places - centre).T @ basis.train) / (n * (basis.variance + floor))
+    weights = (places.T @ basis.train) / (len(ruler) * (basis.variance + floor))
     return weights, -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
+
+
+# Thousands of operators are fitted to the same few rulers.
+@lru_cache(maxsize=128)
+def _places(ruler: bytes, n: int, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of anchors on a sphere that a ruler (anchor, anchor) asks for, centred (anchor, latent), and the centre."""
+    hops = np.frombuffer(ruler).reshape(n, n)
+    # The eigh of NumPy, here and in the span: the one of SciPy makes other threads wait.
+    values, vectors = np.linalg.eigh(np.cos(hops * (START_ANGLE / hops.max())))
+    first = max(0, n - n_latent)
+    places = np.zeros((n, n_latent))
+    places[:, : n - first] = (vectors[:, first:] * np.sqrt(np.maximum(values[first:], 0.0)))[:, ::-1]
+    centre = places.mean(axis=0)
+    return places - centre, centre
 
 
 def gauge(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:
@@ -305,6 +312,6 @@ def gauge(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:
     """
     _, rotation = np.linalg.eigh((weights * basis.variance) @ weights.T)
     rotation = rotation[:, ::-1].T
-    loadings = rotation @ weights @ basis.axes.T
+    loadings = basis.to_features(rotation @ weights)
     largest = loadings[np.arange(len(weights)), np.abs(loadings).argmax(axis=1)]
     return rotation * np.where(largest < 0, -1.0, 1.0)[:, None]

@@ -6,10 +6,10 @@ A linear map fitted to anchors never leaves their span, so fitting in it loses n
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.linalg
 
 from interp.errors import InputError
 
@@ -36,8 +36,8 @@ class SpanBasis:
         Features that vary, bool (feature,).
     scale
         Standard deviation of the kept features, (kept,).
-    axes
-        Orthonormal columns, principal axes by falling variance, (kept, rank).
+    standard
+        The standardised training rows, (row, kept).
     train
         Coordinates of the training rows, centred, (row, rank).
     variance
@@ -47,7 +47,7 @@ class SpanBasis:
     mean: np.ndarray
     kept: np.ndarray
     scale: np.ndarray
-    axes: np.ndarray
+    standard: np.ndarray = field(repr=False)
     train: np.ndarray = field(repr=False)
     variance: np.ndarray = field(repr=False)
 
@@ -59,12 +59,22 @@ class SpanBasis:
     @property
     def n_features(self) -> int:
         """Number of kept features."""
-        return self.axes.shape[0]
+        return self.standard.shape[1]
 
     @property
     def rank(self) -> int:
         """Dimension of the span."""
-        return self.axes.shape[1]
+        return self.train.shape[1]
+
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """Orthonormal columns, principal axes by falling variance, (kept, rank)."""
+        return self.standard.T @ self._mix
+
+    @cached_property
+    def _mix(self) -> np.ndarray:
+        """What makes the axes of the training rows, (row, rank); one look at a span needs no more."""
+        return self.train / (self.n_rows * self.variance)
 
     @classmethod
     def from_features(cls, features: np.ndarray) -> SpanBasis:
@@ -99,9 +109,9 @@ class SpanBasis:
         centred = features - mean
         sd = np.sqrt(np.einsum("ij,ij->j", centred, centred) / len(features))
         kept = _varying(sd)
-        standard = centred[:, kept] / sd[kept]
-        axes, train, variance = _principal_axes(standard)
-        return cls(mean=mean, kept=kept, scale=sd[kept], axes=axes, train=train, variance=variance)
+        standard = _columns(centred, kept) / sd[kept]
+        train, variance = _principal_coords(standard)
+        return cls(mean=mean, kept=kept, scale=sd[kept], standard=standard, train=train, variance=variance)
 
     def coords(self, features: np.ndarray) -> np.ndarray:
         """Coordinates in the span of any rows with the same features.
@@ -125,7 +135,12 @@ class SpanBasis:
         if features.shape[1] != len(self.mean):
             msg = f"{features.shape[1]} features given, but the span was made from {len(self.mean)}."
             raise InputError(msg)
-        return ((features[:, self.kept] - self.mean[self.kept]) / self.scale) @ self.axes
+        standard = (_columns(features, self.kept) - self.mean[self.kept]) / self.scale
+        return (standard @ self.standard.T) @ self._mix
+
+    def to_features(self, coords: np.ndarray) -> np.ndarray:
+        """Standardised features (row, kept) of rows given in span coordinates (row, rank)."""
+        return (coords @ self._mix.T) @ self.standard
 
 
 def as_rows(features: ArrayLike) -> np.ndarray:
@@ -157,6 +172,10 @@ def as_rows(features: ArrayLike) -> np.ndarray:
     return rows
 
 
+def _columns(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return values if kept.all() else values[:, kept]
+
+
 def _varying(sd: np.ndarray) -> np.ndarray:
     largest = sd.max(initial=0.0)
     moving = sd[sd > ROUNDING_SHARE * largest]
@@ -166,19 +185,15 @@ def _varying(sd: np.ndarray) -> np.ndarray:
     return sd > max(SD_SHARE * float(np.median(moving)), ROUNDING_SHARE * largest)
 
 
-def _principal_axes(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Axes (feature, rank), coordinates (row, rank) and variances (rank,) of centred rows, signs fixed."""
+def _principal_coords(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (row, rank) of centred rows along their principal axes, signs fixed, and variances (rank,)."""
     n_rows, n_features = standard.shape
     wide = n_rows <= n_features
-    gram = standard @ standard.T if wide else standard.T @ standard
-    values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
+    values, vectors = np.linalg.eigh(standard @ standard.T if wide else standard.T @ standard)
     values, vectors = values[::-1], vectors[:, ::-1]
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     values, vectors = values[:rank], vectors[:, :rank]
     # The eigenvectors' signs are arbitrary; fixing them keeps random starts comparable between machines.
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.where(vectors[largest, np.arange(rank)] < 0, -1.0, 1.0)
-    if wide:
-        axes = standard.T @ (vectors / np.sqrt(values))
-        return axes, vectors * np.sqrt(values), values / n_rows
-    return vectors, standard @ vectors, values / n_rows
+    return vectors * np.sqrt(values) if wide else standard @ vectors, values / n_rows
