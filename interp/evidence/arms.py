@@ -11,6 +11,8 @@ import numpy as np
 from interp.extraction.let import ALPHA, RIDGE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from interp.evidence.panel import FloatArray, IntArray, Labels
     from interp.stats import Split
 
@@ -27,7 +29,7 @@ class LinearMap(Protocol):
         """Name of the map."""
         ...
 
-    def apply(self, expression: FloatArray) -> FloatArray:
+    def apply(self, expression: NDArray[np.floating]) -> NDArray[np.floating]:
         """Features (anchor, feature) of expression (anchor, gene)."""
         ...
 
@@ -83,7 +85,7 @@ class Candidates:
     operators
         From a split to the operators made from its training donors, always in the same order.
     expression
-        From a split to the anchors' expression on its genes, float64 (anchor, gene).
+        From a split to the anchors' expression on its genes, (anchor, gene).
     family
         ``operator`` or ``control``.
     draw
@@ -92,7 +94,7 @@ class Candidates:
 
     name: str
     operators: Callable[[Split], Sequence[LinearMap]]
-    expression: Callable[[Split], FloatArray]
+    expression: Callable[[Split], NDArray[np.floating]]
     family: Family = "operator"
     draw: int = 0
 
@@ -106,10 +108,7 @@ class Candidates:
         return [operator.name for operator in self.operators(split)]
 
     def features(self, split: Split, index: int, anchors: IntArray | None = None) -> FloatArray:
-        """Features of all anchors under one candidate, (anchor, feature); NaN but for some anchors where they are given.
-
-        Only those anchors are then worked on.
-        """
+        """Features of all anchors under one candidate, (anchor, feature); where some are given, NaN for all others."""
         operator, expression = self.operators(split)[index], self.expression(split)
         if anchors is None:
             return as_float(operator.apply(expression))

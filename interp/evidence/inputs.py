@@ -13,6 +13,8 @@ from interp.runs.seeds import stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from interp.evidence.arms import Candidates
     from interp.evidence.panel import FloatArray, IntArray, Panel
     from interp.stats import Split
@@ -140,7 +142,7 @@ class _Axes:
     name: str
     axes: FloatArray
 
-    def apply(self, expression: FloatArray) -> FloatArray:
+    def apply(self, expression: NDArray[np.floating]) -> FloatArray:
         return as_float(expression @ self.axes)
 
 
@@ -151,5 +153,5 @@ class _Columns:
     name: str
     columns: IntArray | None = None
 
-    def apply(self, expression: FloatArray) -> FloatArray:
+    def apply(self, expression: NDArray[np.floating]) -> NDArray[np.floating]:
         return expression if self.columns is None else expression[:, self.columns]

@@ -294,7 +294,7 @@ def _informed(problem: LetProblem, n_latent: int) -> tuple[np.ndarray, np.ndarra
 # Thousands of operators are fitted to the same few rulers.
 @lru_cache(maxsize=128)
 def _places(ruler: bytes, n: int, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of anchors on a sphere that a ruler (anchor, anchor) asks for, centred (anchor, latent), and the centre."""
+    """Where a ruler (anchor, anchor) asks for the anchors on a sphere: centred (anchor, latent), and the centre."""
     hops = np.frombuffer(ruler).reshape(n, n)
     # The eigh of NumPy, here and in the span: the one of SciPy makes other threads wait.
     values, vectors = np.linalg.eigh(np.cos(hops * (START_ANGLE / hops.max())))

@@ -104,7 +104,8 @@ def test_random_controls_take_every_kind(source):
     for own, drawn in zip(source.operators(SPLITS[0]), control.operators(SPLITS[0]), strict=True):
         assert not drawn.factored
         assert not np.allclose(own.matrix, drawn.matrix)
-        np.testing.assert_allclose(np.linalg.svd(own.matrix)[1], np.linalg.svd(drawn.matrix)[1], atol=1e-10)
+        values = np.linalg.svd(own.matrix)[1]
+        np.testing.assert_allclose(np.linalg.svd(drawn.matrix)[1], values, atol=1e-6 * values[0])  # in float32
 
 
 def test_what_the_kinds_are_made_of_must_be_there(small_model, tokens, anchors):
