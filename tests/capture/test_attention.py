@@ -93,6 +93,7 @@ def test_subset_picks_pairs_in_the_order_given(model, cells):
     part = sums.subset(["G20", "G4"])
     assert part.sum[1, 0, 0, 1] == sums.sum[1, 0, 2, 0]
     assert part.count[1, 0] == sums.count[0, 2]
+    assert part.sum.flags.c_contiguous  # heads apart in memory, as whoever reads one of them needs it
     with pytest.raises(InputError, match="G99"):
         sums.subset(["G99"])
 

@@ -123,3 +123,11 @@ def test_an_operator_that_maps_everything_to_nothing_cannot_win(world, solver):
     choice = choose(more, panel, panel.splits[0], solver, seed=0)
     assert choice.name == "good"
     assert np.isnan(choice.scores[0])
+
+
+def test_features_of_some_anchors_are_those_of_all(world):
+    panel, _, candidates = world
+    some = np.array([1, 4, 5])
+    features = candidates.features(panel.splits[0], 0, some)
+    np.testing.assert_allclose(features[some], candidates.features(panel.splits[0], 0)[some], rtol=1e-12)
+    assert np.isnan(np.delete(features, some, axis=0)).all()
