@@ -1,8 +1,8 @@
 """Time a whole extraction, from attention sums to the saved algorithm, and say where the minutes go.
 
 ``python perf/extraction_time.py [draws] [layers] [heads]``: 12 x 8 heads on 1,200 genes, some 300 anchors of 22
-simulated donors, three donor splits, 20 draws of each random control by default. The sums are made up (a softmax over
-random scores), as only their size matters here; the forward pass that makes real ones is timed by capture_speed.py,
+simulated donors, three donor splits, 20 draws of each random control by default. The sums are made up (random shares
+of the counts), as only their size matters here; the forward pass that makes real ones is timed by capture_speed.py,
 and untrained models, which need it once per draw, are left out. Beside the minutes stand those of all processors
 together, which other work on the machine disturbs less.
 """
