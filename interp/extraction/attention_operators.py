@@ -41,8 +41,8 @@ def attention_operators(
 ) -> list[Operator]:
     """List the operators of summed attention: head x kind x orientation, then what pools all heads, kind by kind.
 
-    The operators keep views on the sums and make a matrix each time they are asked for it, so the list weighs nothing;
-    once a pooled one was asked for, three matrices for each array of the sums.
+    The operators keep views on the sums and make a matrix each time they are asked for it, so the list weighs one
+    matrix, the cells to divide by; once a pooled one was asked for, three more for each array of the sums.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 
 from interp.extraction.cell_objective import Theta
-from interp.extraction.let import SPARK, START_ANGLE, START_RIDGE
+from interp.extraction.let import SPARK, START_ANGLE, regressed
 from interp.extraction.let_kernel import METRIC_FLOOR, METRIC_OFFSET
 from interp.runs.seeds import stream
 
@@ -58,14 +58,10 @@ def start_at(objective: Objective, start: int, seed: int) -> NDArray[np.float64]
 def _informed(objective: Objective) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Place the stages on a sphere by the ruler alone, and regress those places on the cells' coordinates."""
     problem, n_latent = objective.problem, objective.n_latent
-    basis, present = problem.basis, objective.present
+    present = objective.present
     hops = problem.ruler[np.ix_(present, present)]
     values, vectors = scipy.linalg.eigh(np.cos(hops * (START_ANGLE / hops.max())))
     best = np.argsort(-values, kind="stable")[:n_latent]
     places = np.zeros((len(present), n_latent))
     places[:, : len(best)] = vectors[:, best] * np.sqrt(np.maximum(values[best], 0.0))
-    of_cells = places[np.searchsorted(present, problem.stages)]
-    centre = of_cells.mean(axis=0)
-    floor = START_RIDGE * basis.variance.mean()
-    weights = ((of_cells - centre).T @ basis.train) / (basis.n_rows * (basis.variance + floor))
-    return weights, -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
+    return regressed(problem.basis, places[np.searchsorted(present, problem.stages)])

@@ -284,25 +284,28 @@ def _start(problem: LetProblem, start: int, n_latent: int, seed: int) -> np.ndar
 
 def _informed(problem: LetProblem, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
     """Place the anchors on a sphere by the ruler alone, and regress those places on the anchors' coordinates."""
-    basis, ruler = problem.basis, problem.ruler
-    places, centre = _places(ruler.tobytes(), len(ruler), n_latent)
+    return regressed(problem.basis, _places(problem.ruler.tobytes(), len(problem.ruler), n_latent))
+
+
+def regressed(basis: SpanBasis, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regress places (row, latent) on the rows' coordinates: W (latent, rank) and b (rank,) in the span."""
+    centre = places.mean(axis=0)
     floor = START_RIDGE * basis.variance.mean()
-    weights = (places.T @ basis.train) / (len(ruler) * (basis.variance + floor))
+    weights = ((places - centre).T @ basis.train) / (basis.n_rows * (basis.variance + floor))
     return weights, -np.linalg.lstsq(weights, centre, rcond=1e-6)[0]
 
 
 # Thousands of operators are fitted to the same few rulers.
 @lru_cache(maxsize=128)
-def _places(ruler: bytes, n: int, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where a ruler (anchor, anchor) asks for the anchors on a sphere: centred (anchor, latent), and the centre."""
+def _places(ruler: bytes, n: int, n_latent: int) -> np.ndarray:
+    """Where a ruler (anchor, anchor) asks for the anchors on a sphere, (anchor, latent)."""
     hops = np.frombuffer(ruler).reshape(n, n)
     # The eigh of NumPy, here and in the span: the one of SciPy makes other threads wait.
     values, vectors = np.linalg.eigh(np.cos(hops * (START_ANGLE / hops.max())))
     first = max(0, n - n_latent)
     places = np.zeros((n, n_latent))
     places[:, : n - first] = (vectors[:, first:] * np.sqrt(np.maximum(values[first:], 0.0)))[:, ::-1]
-    centre = places.mean(axis=0)
-    return places - centre, centre
+    return places
 
 
 def gauge(weights: np.ndarray, basis: SpanBasis) -> np.ndarray:

@@ -193,7 +193,7 @@ def _principal_coords(standard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = values[::-1], vectors[:, ::-1]
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     values, vectors = values[:rank], vectors[:, :rank]
-    # The eigenvectors' signs are arbitrary; fixing them keeps random starts comparable between machines.
+    # The eigenvectors' signs are arbitrary; fixing them keeps random starts comparable, unless two entries tie.
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.where(vectors[largest, np.arange(rank)] < 0, -1.0, 1.0)
     return vectors * np.sqrt(values) if wide else standard @ vectors, values / n_rows
